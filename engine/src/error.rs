@@ -1,0 +1,161 @@
+//! The one error type of the engine: a closed kind, a message that names the value and the remedy, and a cause.
+
+use std::fmt;
+
+/// What went wrong, as a closed list. The edge maps each kind to one HTTP status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The caller's request is wrong: an unknown member, a bad date, a limit passed.
+    Invalid,
+    /// A data model or funnel file is wrong. The message holds every `file:line`.
+    Model,
+    /// The named thing does not exist (a project, a table, an object).
+    NotFound,
+    /// The request is allowed in principle but not for this token.
+    Forbidden,
+    /// A bound is reached (memory, queue, disk). The same request may succeed later.
+    Overloaded,
+    /// The query took longer than its deadline.
+    Timeout,
+    /// The query engine failed while running a plan (for instance a cast or an overflow).
+    Execution,
+    /// Storage failed: the disk, the object store, a damaged file.
+    Storage,
+    /// Another process owns this store; this one must stop writing.
+    Fenced,
+    /// A defect in Tally itself.
+    Internal,
+}
+
+impl ErrorKind {
+    /// Whether the message may be shown to a client as it is. Storage paths, causes and defects may not.
+    pub fn is_client_safe(self) -> bool {
+        match self {
+            ErrorKind::Invalid
+            | ErrorKind::Model
+            | ErrorKind::NotFound
+            | ErrorKind::Forbidden
+            | ErrorKind::Overloaded
+            | ErrorKind::Timeout
+            | ErrorKind::Execution => true,
+            ErrorKind::Storage | ErrorKind::Fenced | ErrorKind::Internal => false,
+        }
+    }
+
+    /// Whether sending the same request again can succeed without a change by the caller.
+    pub fn is_retryable(self) -> bool {
+        matches!(self, ErrorKind::Overloaded | ErrorKind::Timeout | ErrorKind::Storage)
+    }
+}
+
+/// The error of every public call of the engine.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// `Result` with the engine's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+macro_rules! constructors {
+    ($($(#[$doc:meta])* $name:ident => $kind:ident),* $(,)?) => {
+        $($(#[$doc])* pub fn $name(message: impl Into<String>) -> Self { Self::new(ErrorKind::$kind, message) })*
+    };
+}
+
+impl Error {
+    /// An error of `kind`; `message` is lower case, names the value and what was allowed, and has no full stop.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    constructors! {
+        /// The caller's request is wrong.
+        invalid => Invalid,
+        /// A model file is wrong.
+        model => Model,
+        /// The named thing does not exist.
+        not_found => NotFound,
+        /// A bound is reached.
+        overloaded => Overloaded,
+        /// Storage failed.
+        storage => Storage,
+        /// A defect in Tally.
+        internal => Internal,
+    }
+
+    /// The same error with its cause attached, for the log.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The kind.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The message alone, without the cause.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<datafusion::error::DataFusionError> for Error {
+    fn from(error: datafusion::error::DataFusionError) -> Self {
+        use datafusion::error::DataFusionError as D;
+        let kind = match error.find_root() {
+            D::ResourcesExhausted(_) => ErrorKind::Overloaded,
+            D::ObjectStore(_) | D::IoError(_) | D::ParquetError(_) => ErrorKind::Storage,
+            D::Internal(_) => ErrorKind::Internal,
+            D::External(inner) => match inner.downcast_ref::<Error>() {
+                Some(ours) => ours.kind,
+                None => ErrorKind::Execution,
+            },
+            _ => ErrorKind::Execution,
+        };
+        let message = error.strip_backtrace();
+        Error::new(kind, message).with_source(error)
+    }
+}
+
+impl From<arrow::error::ArrowError> for Error {
+    fn from(error: arrow::error::ArrowError) -> Self {
+        Error::new(ErrorKind::Execution, error.to_string()).with_source(error)
+    }
+}
+
+impl From<object_store::Error> for Error {
+    fn from(error: object_store::Error) -> Self {
+        let kind = match &error {
+            object_store::Error::NotFound { .. } => ErrorKind::NotFound,
+            _ => ErrorKind::Storage,
+        };
+        Error::new(kind, format!("object store: {error}")).with_source(error)
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Error::new(ErrorKind::Storage, error.to_string()).with_source(error)
+    }
+}

@@ -1,0 +1,28 @@
+//! Every bound of the engine, with its unit in the name and the reason beside it.
+
+/// Bytes of a rejected event that are kept: enough to see what it was, small enough that an attacker cannot fill a disk.
+pub const REJECTED_RAW_BYTES_MAX: usize = 16 * 1024;
+
+/// Rows of one Parquet row group: small enough to prune by visitor and time, large enough to compress.
+pub const ROW_GROUP_ROWS: usize = 128 * 1024;
+
+/// Members (measures, dimensions, time dimensions, segments) of one query.
+pub const QUERY_MEMBERS_MAX: usize = 200;
+/// Filter leaves of one query.
+pub const QUERY_FILTERS_MAX: usize = 500;
+/// Nesting of `and`/`or` in one query's filters. Deeper trees can overflow the planner's stack.
+pub const QUERY_FILTER_DEPTH_MAX: usize = 16;
+/// Values of one filter.
+pub const QUERY_FILTER_VALUES_MAX: usize = 10_000;
+/// Rows of one answer when the query names no limit, as Cube.
+pub const QUERY_LIMIT_ROWS_DEFAULT: u64 = 10_000;
+/// Rows of one answer at the most, as Cube.
+pub const QUERY_LIMIT_ROWS_MAX: u64 = 50_000;
+/// A query's deadline in seconds.
+pub const QUERY_SECONDS_MAX: u64 = 60;
+
+/// Steps of one funnel: the reached steps are kept in one byte's worth of state per chain.
+pub const FUNNEL_STEPS_MAX: usize = 32;
+
+/// Days an event id is remembered. A duplicate that comes later than this is stored again until compaction meets it.
+pub const DEDUP_DAYS: u32 = 7;

@@ -1,0 +1,84 @@
+//! A cube: a relation and the members that can be asked of it.
+
+use super::{Dimension, Funnel, Measure, Member, Segment, SqlTemplate};
+use std::fmt;
+use std::sync::Arc;
+
+/// Where something was written: a file and a line, for error messages.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Location {
+    /// The file's path as the user would type it; `builtin/…` for the cubes that ship with Tally.
+    pub file: Arc<str>,
+    /// One-based line.
+    pub line: u32,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// What a cube's rows are.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CubeSource {
+    /// `sql_table`: a table of the project (`events`, `rejected`), a schema prefix like `public.` allowed.
+    Table(String),
+    /// `sql`: a query written by the model's author.
+    Sql(SqlTemplate),
+    /// A funnel file.
+    Funnel(Arc<Funnel>),
+}
+
+/// A cube.
+#[derive(Debug, Clone)]
+pub struct Cube {
+    /// Name, as used in `Cube.member`.
+    pub name: String,
+    /// Title; made from the name when the author gave none.
+    pub title: String,
+    /// Description.
+    pub description: Option<String>,
+    /// Whether clients see it in meta and may query it.
+    pub public: bool,
+    /// The rows.
+    pub source: CubeSource,
+    /// Measures in the order of the file.
+    pub measures: Vec<Measure>,
+    /// Dimensions in the order of the file.
+    pub dimensions: Vec<Dimension>,
+    /// Segments in the order of the file.
+    pub segments: Vec<Segment>,
+    /// Free-form `meta`.
+    pub meta: Option<serde_json::Value>,
+    /// Set on a cube that exists only as another name of a cube; such cubes answer queries but are not in meta.
+    pub alias_of: Option<String>,
+    /// Keys that are valid in Cube but not answered yet (`joins`, `pre_aggregations`, …), as written.
+    pub unsupported: Vec<(String, Location)>,
+    /// Where the cube begins.
+    pub location: Location,
+}
+
+impl Cube {
+    /// The measure of this name.
+    pub fn measure(&self, name: &str) -> Option<&Measure> {
+        self.measures.iter().find(|m| m.name == name)
+    }
+
+    /// The dimension of this name.
+    pub fn dimension(&self, name: &str) -> Option<&Dimension> {
+        self.dimensions.iter().find(|d| d.name == name)
+    }
+
+    /// The segment of this name.
+    pub fn segment(&self, name: &str) -> Option<&Segment> {
+        self.segments.iter().find(|s| s.name == name)
+    }
+
+    /// The member of this name, whatever it is. Names are unique in a cube.
+    pub fn member(&self, name: &str) -> Option<Member<'_>> {
+        (self.measure(name).map(Member::Measure))
+            .or_else(|| self.dimension(name).map(Member::Dimension))
+            .or_else(|| self.segment(name).map(Member::Segment))
+    }
+}

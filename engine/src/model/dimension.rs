@@ -1,0 +1,96 @@
+//! Dimensions: what rows are grouped and filtered by.
+
+use super::{Granularity, Location, SqlTemplate};
+
+/// The type of a dimension's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DimensionType {
+    /// Text.
+    String,
+    /// A number.
+    Number,
+    /// True or false.
+    Boolean,
+    /// An instant.
+    Time,
+    /// A pair of coordinates.
+    Geo,
+}
+
+impl DimensionType {
+    /// The name in YAML and in meta.
+    pub fn name(self) -> &'static str {
+        match self {
+            DimensionType::String => "string",
+            DimensionType::Number => "number",
+            DimensionType::Boolean => "boolean",
+            DimensionType::Time => "time",
+            DimensionType::Geo => "geo",
+        }
+    }
+}
+
+/// A label of a `case`: a constant or SQL.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CaseLabel {
+    /// A constant text.
+    Text(String),
+    /// `label: {sql: …}`.
+    Sql(SqlTemplate),
+}
+
+/// How a dimension's value is computed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DimensionSql {
+    /// An expression.
+    Expr(SqlTemplate),
+    /// `case`: the first condition that holds gives the label.
+    Case {
+        /// Conditions with their labels.
+        when: Vec<(SqlTemplate, CaseLabel)>,
+        /// The label when none holds.
+        else_label: Option<CaseLabel>,
+    },
+    /// Coordinates; the value is `latitude,longitude`.
+    Geo {
+        /// Degrees north.
+        latitude: SqlTemplate,
+        /// Degrees east.
+        longitude: SqlTemplate,
+    },
+    /// A column that the funnel planner makes; only in funnel cubes.
+    Funnel,
+}
+
+/// A dimension.
+#[derive(Debug, Clone)]
+pub struct Dimension {
+    /// Name within the cube.
+    pub name: String,
+    /// Title without the cube's; made from the name when the author gave none.
+    pub short_title: String,
+    /// Description.
+    pub description: Option<String>,
+    /// Type of the values.
+    pub kind: DimensionType,
+    /// How it is computed.
+    pub sql: DimensionSql,
+    /// Whether it identifies a row of the cube.
+    pub primary_key: bool,
+    /// Whether clients see it. Primary keys are hidden unless said otherwise.
+    pub public: bool,
+    /// Whether the user interface may offer its values.
+    pub suggest_filter_values: bool,
+    /// Display format, as written.
+    pub format: Option<serde_json::Value>,
+    /// ISO 4217 code for the currency format.
+    pub currency: Option<String>,
+    /// Free-form `meta`.
+    pub meta: Option<serde_json::Value>,
+    /// Granularities of the author's own.
+    pub granularities: Vec<Granularity>,
+    /// A key that is valid in Cube but not answered yet, such as `sub_query`; querying the member says so.
+    pub unsupported: Option<String>,
+    /// Where it was written.
+    pub location: Location,
+}

@@ -1,0 +1,70 @@
+//! The semantic model: cubes with measures, dimensions and segments, and funnels. Pure: no IO, no query engine.
+//!
+//! [`yaml`] holds the shapes of the files, [`validate`] turns them into a [`Model`] and reports every error with its
+
+pub mod cube;
+pub mod dimension;
+pub mod funnel;
+pub mod granularity;
+pub mod measure;
+pub mod segment;
+pub mod template;
+
+pub use cube::{Cube, CubeSource, Location};
+pub use dimension::{Dimension, DimensionSql, DimensionType};
+pub use funnel::{Funnel, FunnelRule, FunnelStep};
+pub use granularity::{Granularity, TimeUnit};
+pub use measure::{Measure, MeasureType};
+pub use segment::Segment;
+pub use template::{Piece, SqlTemplate};
+
+use crate::error::{Error, Result};
+use indexmap::IndexMap;
+use std::sync::Arc;
+
+/// A member found by its full name.
+#[derive(Debug, Clone, Copy)]
+pub enum Member<'a> {
+    /// A measure.
+    Measure(&'a Measure),
+    /// A dimension.
+    Dimension(&'a Dimension),
+    /// A segment.
+    Segment(&'a Segment),
+}
+
+/// All cubes that one project can query, in the order of their files. Immutable; a reload makes a new one.
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    /// Cubes by name, aliases included (an alias is a whole cube whose [`Cube::alias_of`] names the original).
+    pub cubes: IndexMap<String, Arc<Cube>>,
+    /// Changes whenever anything in the model changes; part of cache keys.
+    pub version: String,
+}
+
+impl Model {
+    /// The cube of this name.
+    ///
+    /// # Errors
+    /// `Invalid` with Cube's wording when there is none; `path` is the member path the caller wrote.
+    pub fn cube(&self, name: &str, path: &str) -> Result<&Arc<Cube>> {
+        self.cubes
+            .get(name)
+            .ok_or_else(|| Error::invalid(format!("Cube '{name}' not found for path '{path}'")))
+    }
+
+    /// Splits `Cube.member` and finds both.
+    ///
+    /// # Errors
+    /// `Invalid` with Cube's wording when the cube or the member is unknown.
+    pub fn member<'a>(&'a self, path: &str) -> Result<(&'a Arc<Cube>, Member<'a>)> {
+        let (cube_name, member_name) = path
+            .split_once('.')
+            .ok_or_else(|| Error::invalid(format!("`{path}` is no member: write `Cube.member`")))?;
+        let cube = self.cube(cube_name, path)?;
+        let member = cube
+            .member(member_name)
+            .ok_or_else(|| Error::invalid(format!("'{member_name}' not found for path '{path}'")))?;
+        Ok((cube, member))
+    }
+}

@@ -1,0 +1,22 @@
+//! Segments: named conditions.
+
+use super::{Location, SqlTemplate};
+
+/// A segment.
+#[derive(Debug, Clone)]
+pub struct Segment {
+    /// Name within the cube.
+    pub name: String,
+    /// Title without the cube's.
+    pub short_title: String,
+    /// Description.
+    pub description: Option<String>,
+    /// The condition.
+    pub sql: SqlTemplate,
+    /// Whether clients see it.
+    pub public: bool,
+    /// Free-form `meta`.
+    pub meta: Option<serde_json::Value>,
+    /// Where it was written.
+    pub location: Location,
+}

@@ -1,0 +1,3 @@
+//! The `tally` binary.
+
+fn main() {}

@@ -9,11 +9,12 @@ pub mod granularity;
 pub mod measure;
 pub mod segment;
 pub mod template;
+pub mod title;
 
 pub use cube::{Cube, CubeSource, Location};
 pub use dimension::{Dimension, DimensionSql, DimensionType};
 pub use funnel::{Funnel, FunnelRule, FunnelStep};
-pub use granularity::{Granularity, TimeUnit};
+pub use granularity::{Granularity, Interval, TimeUnit};
 pub use measure::{Measure, MeasureType};
 pub use segment::Segment;
 pub use template::{Piece, SqlTemplate};

@@ -3,6 +3,9 @@
 //! The wire's JSON is parsed at the edge; here everything is typed and a client's value is always a literal, never text
 //! of a plan.
 
+pub mod date_range;
+pub mod filter;
+
 use chrono::NaiveDateTime;
 use chrono_tz::Tz;
 

@@ -1,0 +1,274 @@
+//! Date ranges: the relative grammar of clients (`last 7 days`), arrays of dates, and exact instants at every edge of
+//! daylight-saving time. Pure: the current instant is an argument.
+//!
+//! All arithmetic is on the wall clock of the query's zone, except that `N hours ago` and finer count elapsed time.
+
+mod point;
+mod utc;
+
+pub use utc::{first_instant, instant_after, utc_bounds};
+
+use super::{DateRange, Operator};
+use crate::clock::Micros;
+use crate::error::{Error, Result};
+use crate::model::TimeUnit;
+use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Timelike};
+use chrono_tz::Tz;
+
+/// Bytes of a date text: the longest sensible one (`from … to …`) is half of this.
+const TEXT_BYTES_MAX: usize = 128;
+/// Bytes of either side of `from … to …`, as Cube.
+const SIDE_BYTES_MAX: usize = 50;
+
+/// The current instant and its wall clock in the query's zone.
+#[derive(Debug, Clone, Copy)]
+struct Now {
+    instant: DateTime<Tz>,
+}
+
+impl Now {
+    fn new(now: Micros, tz: Tz) -> Option<Self> {
+        let utc = DateTime::from_timestamp_micros(now)?;
+        Some(Self {
+            instant: utc.with_timezone(&tz),
+        })
+    }
+
+    fn local(&self) -> NaiveDateTime {
+        self.instant.naive_local()
+    }
+
+    /// The wall clock `count` units away; elapsed time for hours and finer, calendar for the rest.
+    fn shifted(&self, unit: TimeUnit, count: i64) -> Option<NaiveDateTime> {
+        let seconds = match unit {
+            TimeUnit::Second => 1,
+            TimeUnit::Minute => 60,
+            TimeUnit::Hour => 3600,
+            _ => return add(self.local(), unit, count),
+        };
+        let delta = TimeDelta::try_seconds(count.checked_mul(seconds)?)?;
+        Some(self.instant.checked_add_signed(delta)?.naive_local())
+    }
+}
+
+/// Resolves a text such as `last 7 days`, `from 2 weeks ago to now`, `2024-02-29` to a range on the wall clock of `tz`.
+///
+/// # Errors
+/// `Invalid` with Cube's wording when the text means nothing.
+pub fn resolve(text: &str, now: Micros, tz: Tz) -> Result<DateRange> {
+    let unparsable = || Error::invalid(format!("Can't parse date: '{text}'"));
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(Error::invalid(format!(
+            "Can't parse date: a text of {} bytes; at most {TEXT_BYTES_MAX} are allowed",
+            text.len()
+        )));
+    }
+    let now = Now::new(now, tz).ok_or_else(unparsable)?;
+    let lower = text.trim().to_lowercase();
+    let precision = precision_of(&lower);
+    if let Some((from, to)) = lower.strip_prefix("from ").and_then(|rest| rest.rsplit_once(" to ")) {
+        if from.len() > SIDE_BYTES_MAX || to.len() > SIDE_BYTES_MAX {
+            return Err(unparsable());
+        }
+        let from = side(from, &now, precision).ok_or_else(unparsable)?.from;
+        let to = side(to, &now, precision).ok_or_else(unparsable)?.to;
+        return Ok(DateRange { from, to });
+    }
+    side(&lower, &now, precision).ok_or_else(unparsable)
+}
+
+/// Resolves the array form: one or two dates. `YYYY-MM-DD` means the whole day; an instant with a zone is taken at its
+/// UTC wall clock, as Cube does; a single element may also be a relative text.
+///
+/// # Errors
+/// `Invalid` when an element is no date or the count is not one or two.
+pub fn resolve_array<S: AsRef<str>>(dates: &[S], now: Micros, tz: Tz) -> Result<DateRange> {
+    match dates {
+        [one] => match point::absolute(one.as_ref()) {
+            Some(_) => Ok(DateRange {
+                from: edge(one.as_ref(), false)?,
+                to: edge(one.as_ref(), true)?,
+            }),
+            None => resolve(one.as_ref(), now, tz),
+        },
+        [from, to] => Ok(DateRange {
+            from: edge(from.as_ref(), false)?,
+            to: edge(to.as_ref(), true)?,
+        }),
+        other => Err(Error::invalid(format!(
+            "a date range has one or two dates, got {}",
+            other.len()
+        ))),
+    }
+}
+
+/// Resolves the values of a date operator of `filters` to local wall-clock texts: two for ranges, one for the others.
+/// A date without a time stands for its first instant before and its last after (`beforeDate`, `afterOrOnDate` use the
+/// first; `beforeOrOnDate`, `afterDate` the last).
+///
+/// # Errors
+/// `Invalid` when a value is missing or is no date.
+pub fn resolve_filter(operator: Operator, values: &[Option<String>], now: Micros, tz: Tz) -> Result<Vec<String>> {
+    let texts: Vec<&str> = values.iter().flatten().map(String::as_str).collect();
+    let first = texts
+        .first()
+        .ok_or_else(|| Error::invalid(format!("the operator `{}` needs a date in `values`", operator.name())))?;
+    let single = |text: &str| resolve_array(&[text], now, tz);
+    let range = match operator {
+        Operator::InDateRange | Operator::NotInDateRange => match texts.get(1) {
+            Some(second) => resolve_array(&[*first, *second], now, tz)?,
+            None => single(first)?,
+        },
+        Operator::OnTheDate => {
+            let day = single(first)?;
+            DateRange {
+                from: start_of(day.from, TimeUnit::Day),
+                to: end_of(day.to, TimeUnit::Day).unwrap_or(day.to),
+            }
+        }
+        _ => single(first)?,
+    };
+    Ok(match operator {
+        Operator::BeforeDate | Operator::AfterOrOnDate => vec![format(range.from)],
+        Operator::BeforeOrOnDate | Operator::AfterDate => vec![format(range.to)],
+        _ => vec![format(range.from), format(range.to)],
+    })
+}
+
+/// The wire form of a wall-clock instant: `YYYY-MM-DDTHH:mm:ss.SSS`.
+pub fn format(local: NaiveDateTime) -> String {
+    local.format("%Y-%m-%dT%H:%M:%S%.3f").to_string()
+}
+
+/// Reads what [`format`] wrote, and any other absolute date; a date without a time is its first instant.
+///
+/// # Errors
+/// `Invalid` with Cube's wording when the text is no date.
+pub fn parse_local(text: &str) -> Result<NaiveDateTime> {
+    edge(text, false)
+}
+
+/// The first instant of the unit that holds `local`.
+pub fn start_of(local: NaiveDateTime, unit: TimeUnit) -> NaiveDateTime {
+    let date = local.date();
+    let first = |date: Option<NaiveDate>| date.unwrap_or(local.date()).and_time(NaiveTime::MIN);
+    match unit {
+        TimeUnit::Second => local.with_nanosecond(0).unwrap_or(local),
+        TimeUnit::Minute => date.and_time(NaiveTime::from_hms_opt(local.hour(), local.minute(), 0).unwrap_or_default()),
+        TimeUnit::Hour => date.and_time(NaiveTime::from_hms_opt(local.hour(), 0, 0).unwrap_or_default()),
+        TimeUnit::Day => first(Some(date)),
+        TimeUnit::Week => first(date.checked_sub_days(Days::new(u64::from(date.weekday().num_days_from_monday())))),
+        TimeUnit::Month => first(date.with_day(1)),
+        TimeUnit::Quarter => first(NaiveDate::from_ymd_opt(date.year(), date.month0() / 3 * 3 + 1, 1)),
+        TimeUnit::Year => first(NaiveDate::from_ymd_opt(date.year(), 1, 1)),
+    }
+}
+
+/// `local` moved by `count` units of the calendar; days of a month are clamped. `None` outside of the calendar.
+pub fn add(local: NaiveDateTime, unit: TimeUnit, count: i64) -> Option<NaiveDateTime> {
+    let months = |n: i64| {
+        let n = count.checked_mul(n)?;
+        let size = Months::new(u32::try_from(n.unsigned_abs()).ok()?);
+        if n >= 0 {
+            local.checked_add_months(size)
+        } else {
+            local.checked_sub_months(size)
+        }
+    };
+    let seconds = |n: i64| local.checked_add_signed(TimeDelta::try_seconds(count.checked_mul(n)?)?);
+    match unit {
+        TimeUnit::Second => seconds(1),
+        TimeUnit::Minute => seconds(60),
+        TimeUnit::Hour => seconds(3_600),
+        TimeUnit::Day => seconds(86_400),
+        TimeUnit::Week => seconds(7 * 86_400),
+        TimeUnit::Month => months(1),
+        TimeUnit::Quarter => months(3),
+        TimeUnit::Year => months(12),
+    }
+}
+
+/// The last millisecond of the unit that holds `local`.
+fn end_of(local: NaiveDateTime, unit: TimeUnit) -> Option<NaiveDateTime> {
+    add(start_of(local, unit), unit, 1)?.checked_sub_signed(TimeDelta::milliseconds(1))
+}
+
+/// One element of an array as the start or the end of a range.
+fn edge(text: &str, end: bool) -> Result<NaiveDateTime> {
+    let unparsable = || Error::invalid(format!("Can't parse date: '{}'", shortened(text)));
+    let found = point::absolute(text).ok_or_else(unparsable)?;
+    if end && found.whole_day {
+        return end_of(found.utc_wall(), TimeUnit::Day).ok_or_else(unparsable);
+    }
+    Ok(found.utc_wall())
+}
+
+/// The beginning of a caller's text, for an error message.
+fn shortened(text: &str) -> String {
+    text.chars().take(TEXT_BYTES_MAX).collect()
+}
+
+/// The range of a text that is no `from … to …`.
+fn side(text: &str, now: &Now, precision: TimeUnit) -> Option<DateRange> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    if let Some(range) = whole_units(&words, now) {
+        return Some(range);
+    }
+    let day = [("today", 0), ("yesterday", -1), ("tomorrow", 1)];
+    if let Some((_, shift)) = day.iter().find(|(word, _)| text.contains(word)) {
+        return around(now.shifted(TimeUnit::Day, *shift)?, TimeUnit::Day);
+    }
+    around(point::resolve(text.trim(), &words, now)?, precision)
+}
+
+/// `this|last|next unit` and `last|next N units`, wherever they stand in the text.
+fn whole_units(words: &[&str], now: &Now) -> Option<DateRange> {
+    for pair in words.windows(2) {
+        let shift = match pair[0] {
+            "this" => 0,
+            "last" => -1,
+            "next" => 1,
+            _ => continue,
+        };
+        if let Some(unit) = unit_of(pair[1]) {
+            return around(now.shifted(unit, shift)?, unit);
+        }
+    }
+    for triple in words.windows(3) {
+        let (Ok(count), Some(unit)) = (triple[1].parse::<u32>(), unit_of(triple[2])) else {
+            continue;
+        };
+        let (first, last) = match triple[0] {
+            "last" => (-i64::from(count), -1),
+            "next" => (1, i64::from(count)),
+            _ => continue,
+        };
+        return Some(DateRange {
+            from: start_of(now.shifted(unit, first)?, unit),
+            to: end_of(now.shifted(unit, last)?, unit)?,
+        });
+    }
+    None
+}
+
+fn around(point: NaiveDateTime, unit: TimeUnit) -> Option<DateRange> {
+    Some(DateRange {
+        from: start_of(point, unit),
+        to: end_of(point, unit)?,
+    })
+}
+
+/// How exact a text is: it names seconds, minutes or hours, else days.
+fn precision_of(text: &str) -> TimeUnit {
+    let fine = [TimeUnit::Second, TimeUnit::Minute, TimeUnit::Hour];
+    let named = fine.into_iter().find(|unit| text.contains(unit.name()));
+    named.unwrap_or(TimeUnit::Day)
+}
+
+/// The unit of a word, singular or plural.
+fn unit_of(word: &str) -> Option<TimeUnit> {
+    TimeUnit::from_name(word.strip_suffix('s').unwrap_or(word))
+}
+
+#[cfg(test)]
+mod tests;

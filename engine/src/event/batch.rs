@@ -1,13 +1,14 @@
 //! Rows into Arrow: events to a `RecordBatch` of [`super::schema::events`].
 
 use super::schema::{self, Column, DECIMAL_PRECISION, DECIMAL_SCALE, Kind};
-use super::{Event, Value};
+use super::{Event, Rejected, Value};
 use crate::error::{Error, Result};
 use arrow::array::{
     ArrayBuilder, ArrayRef, BooleanBuilder, Decimal128Builder, Float64Builder, Int32Builder, Int64Builder,
     StringBuilder, TimestampMicrosecondBuilder,
 };
 use arrow::record_batch::RecordBatch;
+use std::sync::Arc;
 
 enum Builder {
     Text(StringBuilder),
@@ -112,4 +113,25 @@ pub fn from_events<'a>(events: impl ExactSizeIterator<Item = &'a Event>) -> Resu
     let arrays: Vec<ArrayRef> = arrays.collect();
     RecordBatch::try_new(schema::events(), arrays)
         .map_err(|error| Error::internal(format!("events do not make a batch: {error}")))
+}
+
+/// One batch of all `rejected`, in their order, with the schema [`schema::rejected`].
+///
+/// # Errors
+/// `Internal` when the rows do not make a batch, which is a defect.
+pub fn from_rejected<'a>(rejected: impl Iterator<Item = &'a Rejected>) -> Result<RecordBatch> {
+    let mut received_at = TimestampMicrosecondBuilder::new().with_timezone("UTC");
+    let mut texts: [StringBuilder; 4] = std::array::from_fn(|_| StringBuilder::new());
+    for row in rejected {
+        received_at.append_value(row.received_at);
+        let [protocol, reason, detail, raw] = &mut texts;
+        protocol.append_value(&row.protocol);
+        reason.append_value(row.reason.code());
+        detail.append_value(&row.detail);
+        raw.append_value(String::from_utf8_lossy(&row.raw));
+    }
+    let mut arrays: Vec<ArrayRef> = vec![Arc::new(received_at.finish())];
+    arrays.extend(texts.iter_mut().map(|text| Arc::new(text.finish()) as ArrayRef));
+    RecordBatch::try_new(schema::rejected(), arrays)
+        .map_err(|error| Error::internal(format!("rejected events do not make a batch: {error}")))
 }

@@ -199,3 +199,20 @@ static EVENTS: LazyLock<SchemaRef> = LazyLock::new(|| {
 pub fn events() -> SchemaRef {
     Arc::clone(&EVENTS)
 }
+
+/// Name of the instant column of rejected events; its UTC day is their partition.
+pub const REJECTED_TS_COLUMN: &str = "received_at";
+
+static REJECTED: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let text = |name: &str| Field::new(name, DataType::Utf8, false);
+    let received_at = Field::new(REJECTED_TS_COLUMN, Kind::Timestamp.data_type(), false);
+    let mut fields = vec![received_at];
+    fields.extend(["protocol", "reason", "detail", "raw"].map(text));
+    Arc::new(Schema::new(fields))
+});
+
+/// The Arrow schema of the table of rejected events: `received_at, protocol, reason, detail, raw`, without the partition
+/// column. Bytes of `raw` that are not UTF-8 are replaced by U+FFFD.
+pub fn rejected() -> SchemaRef {
+    Arc::clone(&REJECTED)
+}

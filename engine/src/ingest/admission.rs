@@ -1,0 +1,80 @@
+//! The memory bound of ingest: bytes that are queued or buffered, refused at the door when there are too many.
+
+use crate::error::{Error, Result};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The gauge of bytes held by ingest, shared by the queue, the buffer and replay.
+#[derive(Debug)]
+pub struct Admission {
+    bytes_max: usize,
+    held: AtomicUsize,
+}
+
+impl Admission {
+    /// A gauge that refuses above `bytes_max`.
+    pub fn new(bytes_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            bytes_max,
+            held: AtomicUsize::new(0),
+        })
+    }
+
+    /// Reserves `bytes` until the permit is dropped. A single request is let in whenever nothing else is held, however
+    /// large it is, so that a small bound cannot refuse for ever.
+    ///
+    /// # Errors
+    /// `Overloaded` when the bound would be passed.
+    pub fn admit(self: &Arc<Self>, bytes: usize) -> Result<Permit> {
+        let reserve = |held: usize| {
+            let after = held.saturating_add(bytes);
+            (held == 0 || after <= self.bytes_max).then_some(after)
+        };
+        match self.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, reserve) {
+            Ok(_) => Ok(Permit {
+                admission: Arc::clone(self),
+                bytes,
+            }),
+            Err(held) => Err(Error::overloaded(format!(
+                "the ingest buffer is full: {held} of {} bytes are waiting to be written; send again in a few seconds",
+                self.bytes_max
+            ))),
+        }
+    }
+
+    /// Counts `bytes` of acknowledged rows, which are kept whatever the bound says.
+    pub fn hold(&self, bytes: usize) {
+        self.held.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// Gives `bytes` back.
+    pub fn release(&self, bytes: usize) {
+        let result = self.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
+            Some(held.saturating_sub(bytes))
+        });
+        debug_assert!(result.is_ok(), "the update always gives a value");
+    }
+
+    /// Bytes held now.
+    pub fn held_bytes(&self) -> usize {
+        self.held.load(Ordering::Acquire)
+    }
+
+    /// The bound.
+    pub fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+}
+
+/// Room for one request's bytes; given back when dropped.
+#[derive(Debug)]
+pub struct Permit {
+    admission: Arc<Admission>,
+    bytes: usize,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.admission.release(self.bytes);
+    }
+}

@@ -4,6 +4,7 @@ pub mod clock;
 pub mod engine;
 pub mod error;
 pub mod event;
+pub mod exec;
 pub mod ingest;
 pub mod limits;
 pub mod model;

@@ -9,9 +9,14 @@ pub enum FunnelRule {
     /// all possible entries; foreign events are ignored. Counts are cumulative.
     #[default]
     Ordered,
-    /// As `Ordered`, but between two steps of a chain no other page view of the visitor may lie.
+    /// As `Ordered`, but all page views of the visitor count, and a foreign one clears the progress: what was reached up
+    /// to a step lives on only when the next page view is of the step after it, within the window, or of the same step
+    /// again. Evaluation goes on, so that a later attempt may succeed. Page views of the same microsecond that match
+    /// different steps have no order: they are taken in the order of the steps, none twice in a chain, and the foreign
+    /// ones among them clear nothing. (PostHog's strict order.) Counts are cumulative.
     Strict,
-    /// GitLab 17.1 to 17.3: ClickHouse `windowFunnel` with `strict_order` on whole seconds, over all events, cumulative.
+    /// GitLab 17.1 to 17.3: ClickHouse `windowFunnel` with `strict_order` on whole seconds, over all events; after step 1 a
+    /// foreign event, or a step before its turn, ends the evaluation. Counts are cumulative.
     Gitlab,
     /// GitLab 15.9 to 17.0: ClickHouse `windowFunnel` default mode on whole seconds, over all events; the answer holds
     /// one row per level including level 0 with the visitors whose furthest level is exactly that.

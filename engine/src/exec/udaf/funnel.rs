@@ -1,0 +1,292 @@
+//! `funnel(ts, steps)`: how far each visitor came in a funnel, as an aggregate over the visitor's events.
+//!
+//! `ts` is the instant of an event; `steps` an integer whose bit *k − 1* is set when the event matches step *k*. The rule,
+//! the window and the number of steps belong to the function itself ([`Funnel`]), so they are checked once and cost
+//! nothing per row. The result is a struct of [`LEVEL`], the furthest step (0: none), and [`ENTRY`], the instant of step
+//! 1 of the visitor's best chain.
+//!
+//! Events may come in any order and in any number of parts: the state is the visitor's matching events ([`log`]), and
+//! the rule ([`rules`]) runs once over them in order of time. Input that is already ordered by visitor and time is
+//! neither regrouped nor sorted, and finished visitors are handed out early, so memory stays that of a batch.
+
+mod log;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use crate::limits::FUNNEL_STEPS_MAX;
+use crate::model::{Funnel as Definition, FunnelRule};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, LargeBinaryArray, LargeBinaryBuilder, StructArray,
+    TimestampMicrosecondBuilder, UInt8Builder,
+};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Int32Type, TimeUnit, TimestampMicrosecondType};
+use datafusion::common::{Result, ScalarValue, exec_datafusion_err, exec_err, plan_err};
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility,
+};
+use log::EventLog;
+use rules::Evaluator;
+use std::sync::{Arc, LazyLock};
+
+/// Name of the function in plans.
+pub const NAME: &str = "funnel";
+/// Field of the result: the furthest step reached, 0 for none. `UInt8`.
+pub const LEVEL: &str = "level";
+/// Field of the result: the instant of step 1 of the chain that reached [`LEVEL`] first; of several such chains the
+/// earliest. At level 0 it is null under [`FunnelRule::Ordered`], which sees no foreign events, and the visitor's first
+/// event under the other rules.
+pub const ENTRY: &str = "entry";
+
+static RESULT_FIELDS: LazyLock<Fields> = LazyLock::new(|| {
+    Fields::from(vec![
+        Field::new(LEVEL, DataType::UInt8, false),
+        Field::new(ENTRY, timestamp_type(), true),
+    ])
+});
+
+fn timestamp_type() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+/// The aggregate function of one funnel.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Funnel {
+    rule: FunnelRule,
+    window_seconds: u32,
+    steps: u8,
+    signature: Signature,
+}
+
+impl Funnel {
+    /// The function for `steps` steps that must all be taken within `window_seconds` of the first.
+    ///
+    /// # Errors
+    /// A planning error when `steps` is 0 or above [`FUNNEL_STEPS_MAX`].
+    pub fn new(rule: FunnelRule, window_seconds: u32, steps: usize) -> Result<Self> {
+        let steps = match u8::try_from(steps) {
+            Ok(steps @ 1..) if usize::from(steps) <= FUNNEL_STEPS_MAX => steps,
+            _ => return plan_err!("a funnel has 1 to {FUNNEL_STEPS_MAX} steps, not {steps}"),
+        };
+        Ok(Self {
+            rule,
+            window_seconds,
+            steps,
+            signature: Signature::exact(vec![timestamp_type(), DataType::Int32], Volatility::Immutable),
+        })
+    }
+
+    /// The function of a funnel definition, ready for a plan.
+    ///
+    /// # Errors
+    /// As [`Funnel::new`].
+    pub fn of(definition: &Definition) -> Result<Arc<AggregateUDF>> {
+        let function = Self::new(definition.rule, definition.seconds_to_convert, definition.steps.len())?;
+        Ok(Arc::new(AggregateUDF::from(function)))
+    }
+
+    fn groups(&self) -> FunnelGroups {
+        FunnelGroups {
+            selection: Selection {
+                steps: u32::MAX >> (u32::BITS - u32::from(self.steps)),
+                foreign: self.rule != FunnelRule::Ordered,
+            },
+            evaluator: Evaluator::new(self.rule, self.window_seconds, usize::from(self.steps)),
+            log: EventLog::default(),
+        }
+    }
+}
+
+impl AggregateUDFImpl for Funnel {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Struct(RESULT_FIELDS.clone()))
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        let name = format_state_name(args.name, "events");
+        Ok(vec![Arc::new(Field::new(name, DataType::LargeBinary, false))])
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        AggregateOrderSensitivity::Insensitive
+    }
+
+    fn accumulator(&self, _args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        Ok(Box::new(FunnelTotal(self.groups())))
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
+        !args.is_distinct
+    }
+
+    fn create_groups_accumulator(&self, _args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
+        Ok(Box::new(self.groups()))
+    }
+}
+
+/// Which rows of the input a rule has to see.
+#[derive(Debug, Clone, Copy)]
+struct Selection {
+    /// The bits of the funnel's steps.
+    steps: u32,
+    /// Whether events that match no step decide anything.
+    foreign: bool,
+}
+
+impl Selection {
+    /// Calls `keep(row, ts, mask)` for every row that the rule has to see.
+    fn select(
+        self,
+        values: &[ArrayRef],
+        opt_filter: Option<&BooleanArray>,
+        mut keep: impl FnMut(usize, i64, u32),
+    ) -> Result<()> {
+        let [times, masks] = values else {
+            return exec_err!(
+                "{NAME} takes an instant and a step mask, not {} arguments",
+                values.len()
+            );
+        };
+        let times = times.as_primitive::<TimestampMicrosecondType>();
+        let masks = masks.as_primitive::<Int32Type>();
+        let plain = opt_filter.is_none() && times.null_count() == 0 && masks.null_count() == 0;
+        for (row, (ts, mask)) in times.values().iter().zip(masks.values()).enumerate() {
+            let mask = mask.cast_unsigned() & self.steps;
+            if mask == 0 && !self.foreign {
+                continue;
+            }
+            let selected = || opt_filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
+            if plain || (times.is_valid(row) && masks.is_valid(row) && selected()) {
+                keep(row, *ts, mask);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The accumulator of many visitors.
+#[derive(Debug)]
+struct FunnelGroups {
+    selection: Selection,
+    evaluator: Evaluator,
+    log: EventLog,
+}
+
+impl GroupsAccumulator for FunnelGroups {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        group_indices: &[usize],
+        opt_filter: Option<&BooleanArray>,
+        total_num_groups: usize,
+    ) -> Result<()> {
+        self.log.grow_to(total_num_groups)?;
+        let keep = |row: usize, ts, mask| self.log.push(group_indices[row], ts, mask);
+        self.selection.select(values, opt_filter, keep)
+    }
+
+    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
+        let groups = self.log.groups_of(emit_to);
+        let mut levels = UInt8Builder::with_capacity(groups);
+        let mut entries = TimestampMicrosecondBuilder::with_capacity(groups).with_timezone("UTC");
+        self.log.take(emit_to, |rows| {
+            let outcome = self.evaluator.evaluate(rows);
+            levels.append_value(outcome.level);
+            entries.append_option(outcome.entry);
+        });
+        let columns: Vec<ArrayRef> = vec![Arc::new(levels.finish()), Arc::new(entries.finish())];
+        Ok(Arc::new(StructArray::try_new(RESULT_FIELDS.clone(), columns, None)?))
+    }
+
+    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
+        let groups = self.log.groups_of(emit_to);
+        let mut states = LargeBinaryBuilder::with_capacity(groups, 0);
+        let mut bytes = Vec::new();
+        self.log.take(emit_to, |rows| {
+            bytes.clear();
+            rows.iter().for_each(|row| log::encode(row.ts, row.mask, &mut bytes));
+            states.append_value(&bytes);
+        });
+        Ok(vec![Arc::new(states.finish())])
+    }
+
+    fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], total_num_groups: usize) -> Result<()> {
+        self.log.grow_to(total_num_groups)?;
+        let states = states_of(values)?;
+        for (row, group) in group_indices.iter().enumerate() {
+            if states.is_valid(row) {
+                log::decode(states.value(row), |ts, mask| self.log.push(*group, ts, mask))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], opt_filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        let rows = values.first().map_or(0, |column| column.len());
+        let mut states = LargeBinaryBuilder::with_capacity(rows, rows * log::ENCODED_BYTES);
+        let mut bytes = Vec::with_capacity(log::ENCODED_BYTES);
+        let mut done = 0;
+        self.selection.select(values, opt_filter, |row, ts, mask| {
+            (done..row).for_each(|_| states.append_value([]));
+            bytes.clear();
+            log::encode(ts, mask, &mut bytes);
+            states.append_value(&bytes);
+            done = row + 1;
+        })?;
+        (done..rows).for_each(|_| states.append_value([]));
+        Ok(vec![Arc::new(states.finish())])
+    }
+
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.log.memory_bytes() + self.evaluator.memory_bytes()
+    }
+}
+
+fn states_of(values: &[ArrayRef]) -> Result<&LargeBinaryArray> {
+    let state = values.first().and_then(|column| column.as_binary_opt::<i64>());
+    state.ok_or_else(|| exec_datafusion_err!("the state of {NAME} is no column of large binaries"))
+}
+
+/// The accumulator without groups: one visitor.
+#[derive(Debug)]
+struct FunnelTotal(FunnelGroups);
+
+impl Accumulator for FunnelTotal {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let rows = values.first().map_or(0, |column| column.len());
+        self.0.update_batch(values, &vec![0; rows], None, 1)
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        self.0.log.grow_to(1)?;
+        ScalarValue::try_from_array(&self.0.evaluate(EmitTo::All)?, 0)
+    }
+
+    fn size(&self) -> usize {
+        self.0.size()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        self.0.log.grow_to(1)?;
+        let columns = self.0.state(EmitTo::All)?;
+        columns
+            .iter()
+            .map(|column| ScalarValue::try_from_array(column, 0))
+            .collect()
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        let rows = states.first().map_or(0, |column| column.len());
+        self.0.merge_batch(states, &vec![0; rows], 1)
+    }
+}

@@ -1,0 +1,3 @@
+//! Aggregates of our own, one file each.
+
+pub mod funnel;

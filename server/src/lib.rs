@@ -1,1 +1,7 @@
 //! The network edge of Tally: SDK protocols, the Cube API, tokens, settings and the command line.
+
+pub mod auth;
+pub mod config;
+pub mod error;
+pub mod limits;
+pub mod listen;

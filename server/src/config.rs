@@ -1,0 +1,148 @@
+//! Settings: one table, read from one YAML file, the environment and flags, each layer over the one before.
+//!
+//! [`SETTINGS`] is the only place that names a setting. The flags of the command line, the environment variables, the
+//! keys of `tally.yml`, `tally config` and the README's table are read from it.
+
+mod layers;
+mod network;
+mod parse;
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+pub use layers::{Layers, Origin, Problem, Resolved, SettingFlags};
+pub use network::IpNetwork;
+pub use table::{SETTINGS, Setting};
+
+use chrono_tz::Tz;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// A value that must not appear in a log or an error: its `Debug` shows nothing of it.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps `value`.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself, for the one place that signs or verifies with it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// One readable line an entry.
+    #[default]
+    Text,
+    /// One JSON object an entry.
+    Json,
+}
+
+/// All settings, parsed. Made by [`Layers::resolve`]; the meaning of each is in [`SETTINGS`].
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The address others reach this server under, without a slash at the end; `None`: derived from `listen`.
+    pub public_url: Option<String>,
+    /// Folder of the write-ahead log, the secret, the projects and, by default, the store and the models.
+    pub data_dir: PathBuf,
+    /// Object store of the event tables; `None`: `<data_dir>/store`.
+    pub store: Option<String>,
+    /// Options of the object store, credentials for instance.
+    pub store_options: Vec<(String, Secret)>,
+    /// Folder of the models and funnels; `None`: `<data_dir>/models`.
+    pub models_dir: Option<PathBuf>,
+    /// The secret that signs and verifies tokens; `None`: the file `<data_dir>/secret`.
+    pub api_secret: Option<Secret>,
+    /// Further secrets that tokens are still accepted with.
+    pub api_secrets_previous: Vec<Secret>,
+    /// The claim of a token that names the project.
+    pub project_claim: String,
+    /// The path before `/v1/load` and the other Cube routes: starts with a slash, has none at the end.
+    pub base_path: String,
+    /// Memory budget of the engine in bytes.
+    pub memory_bytes: usize,
+    /// Longest time an event stays in the buffer before it is written as Parquet.
+    pub flush_interval_ms: u64,
+    /// Rows in the buffer that start a flush.
+    pub flush_rows_max: usize,
+    /// Bytes in the buffer that start a flush.
+    pub flush_bytes_max: usize,
+    /// Threads that answer queries.
+    pub query_threads: usize,
+    /// Rows of an answer whose query names no limit.
+    pub query_limit_rows_default: u64,
+    /// Rows of an answer at the most.
+    pub query_limit_rows_max: u64,
+    /// Networks whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNetwork>,
+    /// Time zone of queries that name none.
+    pub timezone: Tz,
+    /// Whether a session's length counts the 30 minutes after its last event.
+    pub sessions_padding: bool,
+    /// Seconds that running requests get after the signal to stop.
+    pub shutdown_seconds: u64,
+    /// What is logged: a level, or a filter such as `info,engine=debug`.
+    pub log: String,
+    /// How it is logged.
+    pub log_format: LogFormat,
+}
+
+impl Settings {
+    /// The object store's URL: the setting, or the folder `store` in the data folder.
+    ///
+    /// # Errors
+    /// When the data folder's path cannot be made absolute.
+    pub fn store_url(&self) -> std::io::Result<String> {
+        if let Some(url) = &self.store {
+            return Ok(url.clone());
+        }
+        let folder = std::path::absolute(self.data_dir.join("store"))?;
+        Ok(url::Url::from_directory_path(&folder)
+            .map(String::from)
+            .unwrap_or_else(|()| format!("file://{}", folder.display())))
+    }
+
+    /// The folder of the models: the setting, or the folder `models` in the data folder.
+    pub fn models_dir(&self) -> PathBuf {
+        self.models_dir
+            .clone()
+            .unwrap_or_else(|| self.data_dir.join("models"))
+    }
+
+    /// The address to print for others to use: the setting, or the one listened on.
+    pub fn base_url(&self) -> String {
+        match &self.public_url {
+            Some(url) => url.clone(),
+            None if self.listen.ip().is_unspecified() => format!("http://localhost:{}", self.listen.port()),
+            None => format!("http://{}", self.listen),
+        }
+    }
+}
+
+impl Default for Settings {
+    /// Every setting at the default of [`SETTINGS`].
+    fn default() -> Self {
+        let mut settings = Settings::blank();
+        for setting in SETTINGS {
+            let applied = (setting.apply)(&mut settings, setting.default);
+            debug_assert!(applied.is_ok(), "default of `{}`: {applied:?}", setting.key);
+        }
+        settings
+    }
+}

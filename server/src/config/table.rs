@@ -1,0 +1,194 @@
+//! The one table of settings.
+
+use super::parse::{
+    base_path, flag, list, memory, non_empty, number, optional, pairs, positive, size, socket_address, store_url,
+};
+use super::{LogFormat, Secret, Settings};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// One setting: its names, its default, what it means and how its text becomes a value.
+pub struct Setting {
+    /// Key in `tally.yml`. The flag is the same with dashes: `--data-dir`.
+    pub key: &'static str,
+    /// Environment variables, the first that is set wins. The first is ours, the others are those of Cube.
+    pub env: &'static [&'static str],
+    /// The default as a user would write it; empty when there is none.
+    pub default: &'static str,
+    /// What stands for the value in the help: `<ADDRESS>`.
+    pub value_name: &'static str,
+    /// What it means, in a sentence or two.
+    pub help: &'static str,
+    /// Whether its value is masked wherever it is printed.
+    pub secret: bool,
+    /// Reads the text into its field; the message says what is allowed.
+    pub(super) apply: fn(&mut Settings, &str) -> Result<(), String>,
+}
+
+impl Setting {
+    /// The setting of this key.
+    pub fn find(key: &str) -> Option<&'static Setting> {
+        SETTINGS.iter().find(|setting| setting.key == key)
+    }
+
+    /// Its flag without the dashes in front: `data-dir`.
+    pub fn flag(&self) -> String {
+        self.key.replace('_', "-")
+    }
+}
+
+impl Settings {
+    /// Settings before any layer is applied; [`Settings::default`] fills every field from the table.
+    pub(super) fn blank() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 4000)),
+            public_url: None,
+            data_dir: PathBuf::new(),
+            store: None,
+            store_options: Vec::new(),
+            models_dir: None,
+            api_secret: None,
+            api_secrets_previous: Vec::new(),
+            project_claim: String::new(),
+            base_path: String::new(),
+            memory_bytes: 0,
+            flush_interval_ms: 0,
+            flush_rows_max: 0,
+            flush_bytes_max: 0,
+            query_threads: 1,
+            query_limit_rows_default: 0,
+            query_limit_rows_max: 0,
+            trusted_proxies: Vec::new(),
+            timezone: chrono_tz::UTC,
+            sessions_padding: false,
+            shutdown_seconds: 0,
+            log: String::new(),
+            log_format: LogFormat::Text,
+        }
+    }
+}
+
+/// A row of the table: key, environment, default, value name, help, secret, parser.
+macro_rules! settings {
+    ($($key:literal, [$($env:literal),+], $default:literal, $value:literal, $secret:literal, $help:literal, $apply:expr;)*) => {
+        /// Every setting, in the order `tally config` shows them.
+        pub static SETTINGS: &[Setting] = &[$(Setting {
+            key: $key, env: &[$($env),+], default: $default, value_name: $value, secret: $secret, help: $help,
+            apply: $apply,
+        },)*];
+    };
+}
+
+settings! {
+    "listen", ["TALLY_LISTEN"], "127.0.0.1:4000", "ADDRESS", false,
+    "Address and port to listen on. `0.0.0.0:4000` accepts other machines; put a TLS proxy in front of that.",
+    |s, v| { s.listen = socket_address(v)?; Ok(()) };
+
+    "public_url", ["TALLY_PUBLIC_URL"], "", "URL", false,
+    "Address under which SDKs, GitLab and Cube clients reach this server. Only used in what `tally` prints.",
+    |s, v| { s.public_url = optional(v).map(|v| v.trim_end_matches('/').to_owned()); Ok(()) };
+
+    "data_dir", ["TALLY_DATA_DIR"], "./tally-data", "FOLDER", false,
+    "Folder of the write-ahead log, the secret, the projects and, unless set otherwise, the events and the models.",
+    |s, v| { s.data_dir = PathBuf::from(non_empty(v)?); Ok(()) };
+
+    "store", ["TALLY_STORE"], "", "URL", false,
+    "Where the event tables are kept: `file:///path`, `s3://bucket/prefix`, `gs://…`, `az://…` or `memory:`. Without it: the folder `store` in `data_dir`.",
+    |s, v| { s.store = optional(v).map(store_url).transpose()?; Ok(()) };
+
+    "store_options", ["TALLY_STORE_OPTIONS"], "", "KEY=VALUE,…", true,
+    "Options of the object store, such as `aws_region=eu-central-1`. Variables that begin with AWS_, GOOGLE_ or AZURE_ are read as well and give way to these.",
+    |s, v| { s.store_options = pairs(v)?; Ok(()) };
+
+    "models_dir", ["TALLY_MODELS_DIR", "CUBEJS_SCHEMA_PATH"], "", "FOLDER", false,
+    "Folder of your cubes and funnels (`*.yml`, `*.yaml`), read again when a file changes. Without it: the folder `models` in `data_dir`.",
+    |s, v| { s.models_dir = optional(v).map(PathBuf::from); Ok(()) };
+
+    "api_secret", ["TALLY_API_SECRET", "CUBEJS_API_SECRET"], "", "SECRET", true,
+    "Secret that signs and verifies tokens: the `Cube API key` of GitLab. Without it: the file `secret` in `data_dir`, made at the first start.",
+    |s, v| { s.api_secret = optional(v).map(Secret::new); Ok(()) };
+
+    "api_secrets_previous", ["TALLY_API_SECRETS_PREVIOUS"], "", "SECRET,…", true,
+    "Secrets that tokens are still accepted with while clients move to a new `api_secret`.",
+    |s, v| { s.api_secrets_previous = list(v, |item| Ok(Secret::new(item)))?; Ok(()) };
+
+    "project_claim", ["TALLY_PROJECT_CLAIM"], "appId", "CLAIM", false,
+    "Claim of a token that names the project. GitLab sends `appId`.",
+    |s, v| { s.project_claim = non_empty(v)?.to_owned(); Ok(()) };
+
+    "base_path", ["TALLY_BASE_PATH", "CUBEJS_BASE_PATH"], "/cubejs-api", "PATH", false,
+    "Path in front of `/v1/load` and the other Cube routes.",
+    |s, v| { s.base_path = base_path(v)?; Ok(()) };
+
+    "memory", ["TALLY_MEMORY"], "25%", "SIZE", false,
+    "Memory budget of the engine: a size (`512MB`, `2GiB`) or a share of the machine's memory, a container's limit included. A share gives at least 256 MiB and at most 8 GiB.",
+    |s, v| { s.memory_bytes = memory(v)?; Ok(()) };
+
+    "flush_interval_ms", ["TALLY_FLUSH_INTERVAL_MS"], "30000", "MILLISECONDS", false,
+    "Longest time an event waits before it is written as Parquet. It is on disk before it is acknowledged and in answers at once, whatever this says.",
+    |s, v| { s.flush_interval_ms = positive(v)?; Ok(()) };
+
+    "flush_rows_max", ["TALLY_FLUSH_ROWS_MAX"], "200000", "ROWS", false,
+    "Rows waiting that start a flush early.",
+    |s, v| { s.flush_rows_max = positive(v)?; Ok(()) };
+
+    "flush_bytes_max", ["TALLY_FLUSH_BYTES_MAX"], "64MiB", "SIZE", false,
+    "Bytes waiting that start a flush early.",
+    |s, v| { s.flush_bytes_max = size(v)?; Ok(()) };
+
+    "query_threads", ["TALLY_QUERY_THREADS"], "auto", "THREADS", false,
+    "Threads that answer queries; `auto` is one for each core.",
+    |s, v| {
+        s.query_threads = match v {
+            "auto" => std::thread::available_parallelism().map_or(1, usize::from),
+            v => positive(v)?,
+        };
+        Ok(())
+    };
+
+    "query_limit_rows_default", ["TALLY_QUERY_LIMIT_ROWS_DEFAULT", "CUBEJS_DB_QUERY_DEFAULT_LIMIT"], "10000", "ROWS", false,
+    "Rows of an answer whose query names no limit.",
+    |s, v| { s.query_limit_rows_default = positive(v)?; Ok(()) };
+
+    "query_limit_rows_max", ["TALLY_QUERY_LIMIT_ROWS_MAX", "CUBEJS_DB_QUERY_LIMIT"], "50000", "ROWS", false,
+    "Rows of an answer at the most.",
+    |s, v| { s.query_limit_rows_max = positive(v)?; Ok(()) };
+
+    "trusted_proxies", ["TALLY_TRUSTED_PROXIES"], "", "NETWORK,…", false,
+    "Proxies whose `X-Forwarded-For` is believed: addresses, networks (`10.0.0.0/8`), `loopback` or `private`. Without it the peer's own address counts.",
+    |s, v| { s.trusted_proxies = list(v, super::IpNetwork::parse_all)?.into_iter().flatten().collect(); Ok(()) };
+
+    "timezone", ["TALLY_TIMEZONE", "CUBEJS_DEFAULT_TIMEZONE"], "UTC", "ZONE", false,
+    "Time zone of queries that name none, an IANA name such as `Europe/Berlin`.",
+    |s, v| {
+        s.timezone = v.parse().map_err(|_| "write an IANA name such as `UTC` or `Europe/Berlin`".to_owned())?;
+        Ok(())
+    };
+
+    "sessions_padding", ["TALLY_SESSIONS_PADDING"], "false", "BOOL", false,
+    "Whether a session's length includes the 30 minutes of silence that end it, as in Cube's recipe.",
+    |s, v| { s.sessions_padding = flag(v)?; Ok(()) };
+
+    "shutdown_seconds", ["TALLY_SHUTDOWN_SECONDS"], "10", "SECONDS", false,
+    "Time that running requests get to end after SIGTERM or Ctrl-C. A second signal does not wait.",
+    |s, v| { s.shutdown_seconds = number(v)?; Ok(()) };
+
+    "log", ["TALLY_LOG"], "info", "FILTER", false,
+    "What is logged to standard error: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,engine=debug`.",
+    |s, v| {
+        non_empty(v)?.parse::<tracing_subscriber::filter::Targets>().map_err(|error| error.to_string())?;
+        s.log = v.to_owned();
+        Ok(())
+    };
+
+    "log_format", ["TALLY_LOG_FORMAT"], "text", "FORMAT", false,
+    "`text` for people, `json` for machines.",
+    |s, v| {
+        s.log_format = match v {
+            "text" => LogFormat::Text,
+            "json" => LogFormat::Json,
+            _ => return Err("write `text` or `json`".to_owned()),
+        };
+        Ok(())
+    };
+}

@@ -1,0 +1,37 @@
+//! Bounds of the network edge, with the unit in the name and the reason beside it.
+
+use std::time::Duration;
+
+/// Time a client gets for the head of a request. Without it a silent connection is kept for ever.
+pub const HEADER_READ_MAX: Duration = Duration::from_secs(10);
+/// Time a kept-alive connection may be idle between two requests.
+pub const IDLE_MAX: Duration = Duration::from_secs(60);
+/// Time a client gets for the whole body.
+pub const BODY_READ_MAX: Duration = Duration::from_secs(30);
+/// After this time the body must have come at [`BODY_RATE_BYTES_PER_SECOND_MIN`] on average.
+pub const BODY_RATE_GRACE: Duration = Duration::from_secs(5);
+/// Slower bodies are cut off: they only hold a connection.
+pub const BODY_RATE_BYTES_PER_SECOND_MIN: u64 = 1024;
+/// Time a write to the client may make no progress: a client that does not read its answer.
+pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+
+/// Connections in all. Each costs a descriptor and some kilobytes.
+pub const CONNECTIONS_MAX: usize = 4096;
+/// Connections of one address; a page's browser opens 6, a proxy some dozens.
+pub const CONNECTIONS_PER_PEER_MAX: usize = 256;
+
+/// Header fields of one request; more are answered with 431.
+pub const HEADERS_MAX: usize = 100;
+/// Bytes of one request's head; more are answered with 431.
+pub const HEADER_BYTES_MAX: usize = 32 * 1024;
+
+/// Bytes of an ingest body as it is sent. A batch of 1,000 events of an SDK is 1 to 2.5 MB.
+pub const INGEST_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of an ingest body after decompression.
+pub const INGEST_DECODED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Decompressed bytes for each compressed one; real batches reach 20.
+pub const INGEST_DECODED_RATIO_MAX: usize = 100;
+/// Bytes of a query's body or query string. The largest that clients send hold some thousand filter values.
+pub const QUERY_BODY_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of a token; more is not looked at.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;

@@ -120,9 +120,7 @@ impl Settings {
 
     /// The folder of the models: the setting, or the folder `models` in the data folder.
     pub fn models_dir(&self) -> PathBuf {
-        self.models_dir
-            .clone()
-            .unwrap_or_else(|| self.data_dir.join("models"))
+        self.models_dir.clone().unwrap_or_else(|| self.data_dir.join("models"))
     }
 
     /// The address to print for others to use: the setting, or the one listened on.

@@ -119,7 +119,10 @@ pub async fn serve(listener: TcpListener, router: Router, options: Options, mut 
     drop(listener);
     let drained = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(options.drain, drained).await.is_err() {
-        tracing::warn!(seconds = options.drain.as_secs(), "requests still running after the drain time are cut off");
+        tracing::warn!(
+            seconds = options.drain.as_secs(),
+            "requests still running after the drain time are cut off"
+        );
     }
 }
 
@@ -181,10 +184,13 @@ async fn answer(
     if let Some(uri) = without_double_slashes(&head.uri) {
         head.uri = uri;
     }
-    head.extensions.insert(Peer::new(address, &head.headers, &shared.trusted_proxies));
+    head.extensions
+        .insert(Peer::new(address, &head.headers, &shared.trusted_proxies));
     let (method, path) = (head.method.clone(), head.uri.path().to_owned());
     let request = Request::from_parts(head, axum::body::Body::new(DeadlineBody::new(body, shared.deadlines)));
-    let handled = AssertUnwindSafe(shared.router.clone().oneshot(request)).catch_unwind().await;
+    let handled = AssertUnwindSafe(shared.router.clone().oneshot(request))
+        .catch_unwind()
+        .await;
     let response = match handled {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},

@@ -106,7 +106,9 @@ impl Projects {
         for key in write_keys {
             write_key::check(key).map_err(invalid)?;
             if let Some(owner) = state.by_write_key.get(key).filter(|owner| *owner != id) {
-                return Err(invalid(format!("write key `{key}` already belongs to project `{owner}`")));
+                return Err(invalid(format!(
+                    "write key `{key}` already belongs to project `{owner}`"
+                )));
             }
         }
         let project = state.projects.entry(id.clone()).or_insert_with(|| Project {
@@ -151,7 +153,11 @@ impl Projects {
     fn lock(&self) -> io::Result<std::fs::File> {
         let path = self.path.with_extension("lock");
         let open = || {
-            let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+            let file = std::fs::OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(&path)?;
             file.lock()?;
             Ok(file)
         };

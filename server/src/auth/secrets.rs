@@ -78,7 +78,10 @@ impl Secrets {
             }
         };
         let salt = unhex(&current.salt_hex).ok_or_else(|| {
-            io::Error::other(format!("{} is damaged: delete it to have it made anew", self.salt_path.display()))
+            io::Error::other(format!(
+                "{} is damaged: delete it to have it made anew",
+                self.salt_path.display()
+            ))
         })?;
         *kept = Some(current);
         Ok(salt)
@@ -115,11 +118,13 @@ pub(crate) fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
 /// `bytes` as lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 fn unhex(text: &str) -> Option<[u8; SECRET_BYTES]> {

@@ -76,22 +76,25 @@ impl FromArgMatches for SettingFlags {
 
 impl Args for SettingFlags {
     fn augment_args(command: Command) -> Command {
-        SETTINGS.iter().zip(FLAGS.iter()).fold(command, |command, (setting, flag)| {
-            let default = match setting.default {
-                "" => String::new(),
-                default => format!(" [default: {default}]"),
-            };
-            let env = setting.env.first().copied().unwrap_or_default();
-            command.arg(
-                Arg::new(setting.key)
-                    .long(flag.as_str())
-                    .value_name(setting.value_name)
-                    .help(format!("{}{default} [env: {env}]", setting.help))
-                    .global(true)
-                    .hide_short_help(!matches!(setting.key, "listen" | "data_dir"))
-                    .help_heading("Settings (all of them: --help; what they are now: tally config)"),
-            )
-        })
+        SETTINGS
+            .iter()
+            .zip(FLAGS.iter())
+            .fold(command, |command, (setting, flag)| {
+                let default = match setting.default {
+                    "" => String::new(),
+                    default => format!(" [default: {default}]"),
+                };
+                let env = setting.env.first().copied().unwrap_or_default();
+                command.arg(
+                    Arg::new(setting.key)
+                        .long(flag.as_str())
+                        .value_name(setting.value_name)
+                        .help(format!("{}{default} [env: {env}]", setting.help))
+                        .global(true)
+                        .hide_short_help(!matches!(setting.key, "listen" | "data_dir"))
+                        .help_heading("Settings (all of them: --help; what they are now: tally config)"),
+                )
+            })
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -134,7 +137,9 @@ impl Layers {
         let resolved: Vec<Resolved> = SETTINGS.iter().map(|setting| self.winner(setting, &file)).collect();
         let mut settings = Settings::default();
         for entry in &resolved {
-            let Some(setting) = Setting::find(entry.key) else { continue };
+            let Some(setting) = Setting::find(entry.key) else {
+                continue;
+            };
             if let Err(allowed) = (setting.apply)(&mut settings, &entry.text) {
                 let shown = if setting.secret { "(hidden)" } else { &entry.text };
                 problems.push(Problem {
@@ -144,7 +149,11 @@ impl Layers {
             }
         }
         self.add_store_options(&mut settings);
-        if problems.is_empty() { Ok((settings, resolved)) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok((settings, resolved))
+        } else {
+            Err(problems)
+        }
     }
 
     /// Variables of our prefix that no setting reads: likely misspelt, but not an error, since an orchestrator may set
@@ -155,7 +164,9 @@ impl Layers {
             of_settings || name == CONFIG_ENV
         };
         let ours = self.env.iter().map(|(name, _)| name);
-        ours.filter(|name| name.starts_with("TALLY_") && !known(name)).cloned().collect()
+        ours.filter(|name| name.starts_with("TALLY_") && !known(name))
+            .cloned()
+            .collect()
     }
 
     fn winner(&self, setting: &Setting, file: &IndexMap<String, (String, Origin)>) -> Resolved {
@@ -199,7 +210,9 @@ impl Layers {
     fn add_store_options(&self, settings: &mut Settings) {
         for (name, value) in &self.env {
             let key = name.to_ascii_lowercase();
-            let of_cloud = ["aws_", "google_", "azure_"].iter().any(|prefix| key.starts_with(prefix));
+            let of_cloud = ["aws_", "google_", "azure_"]
+                .iter()
+                .any(|prefix| key.starts_with(prefix));
             if of_cloud && !settings.store_options.iter().any(|(set, _)| *set == key) {
                 settings.store_options.push((key, Secret::new(value)));
             }
@@ -212,7 +225,10 @@ pub const CONFIG_ENV: &str = "TALLY_CONFIG";
 
 fn parse_file(path: &Path, text: &str, problems: &mut Vec<Problem>) -> IndexMap<String, (String, Origin)> {
     let mut found = IndexMap::new();
-    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+    if text
+        .lines()
+        .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+    {
         return found;
     }
     let entries: IndexMap<String, serde_saphyr::Spanned<Value>> = match serde_saphyr::from_str(text) {
@@ -264,9 +280,15 @@ fn text_of(value: &Value) -> Option<String> {
         Value::Array(_) | Value::Object(_) => None,
     };
     match value {
-        Value::Array(items) => items.iter().map(scalar).collect::<Option<Vec<_>>>().map(|items| items.join(",")),
+        Value::Array(items) => items
+            .iter()
+            .map(scalar)
+            .collect::<Option<Vec<_>>>()
+            .map(|items| items.join(",")),
         Value::Object(entries) => {
-            let pairs = entries.iter().map(|(key, value)| scalar(value).map(|value| format!("{key}={value}")));
+            let pairs = entries
+                .iter()
+                .map(|(key, value)| scalar(value).map(|value| format!("{key}={value}")));
             pairs.collect::<Option<Vec<_>>>().map(|pairs| pairs.join(","))
         }
         value => scalar(value),
@@ -278,7 +300,10 @@ fn first_line(text: &str) -> &str {
 }
 
 fn did_you_mean(key: &str) -> String {
-    let nearest = SETTINGS.iter().map(|setting| (distance(key, setting.key), setting.key)).min();
+    let nearest = SETTINGS
+        .iter()
+        .map(|setting| (distance(key, setting.key), setting.key))
+        .min();
     match nearest {
         Some((distance, nearest)) if distance <= 1 + key.len() / 4 => format!("; did you mean `{nearest}`?"),
         _ => "; `tally config` lists all settings".to_owned(),
@@ -294,7 +319,11 @@ fn distance(from: &str, to: &str) -> usize {
         let mut left = i + 1;
         for (cell, b) in row.iter_mut().skip(1).zip(&to) {
             let above = *cell;
-            let edits = if a == *b { diagonal } else { 1 + diagonal.min(above).min(left) };
+            let edits = if a == *b {
+                diagonal
+            } else {
+                1 + diagonal.min(above).min(left)
+            };
             diagonal = above;
             left = edits;
             *cell = edits;

@@ -48,8 +48,7 @@ impl IpNetwork {
             "private" => return Ok([LOOPBACK, PRIVATE].concat()),
             _ => {}
         }
-        let wrong =
-            || format!("`{text}` is no network: write an address, `10.0.0.0/8`, `loopback` or `private`");
+        let wrong = || format!("`{text}` is no network: write an address, `10.0.0.0/8`, `loopback` or `private`");
         let (address, bits) = match text.split_once('/') {
             Some((address, bits)) => (address, Some(bits.parse::<u8>().map_err(|_| wrong())?)),
             None => (text, None),

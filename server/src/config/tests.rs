@@ -50,9 +50,18 @@ fn a_misspelt_key_and_a_bad_value_are_both_reported_with_their_lines() {
     let (_folder, layers) = layers("memory: lots\n\ntimezon: UTC\nqwertyuiop: 1\n", &[]);
     let problems: Vec<String> = layers.resolve().unwrap_err().iter().map(ToString::to_string).collect();
     assert_eq!(problems.len(), 3, "{problems:#?}");
-    assert!(problems[0].ends_with("tally.yml:3: unknown setting `timezon`; did you mean `timezone`?"), "{problems:#?}");
-    assert!(problems[1].contains("tally.yml:4: unknown setting `qwertyuiop`; `tally config`"), "{problems:#?}");
-    assert!(problems[2].contains("tally.yml:1: `memory` is `lots`: write a size"), "{problems:#?}");
+    assert!(
+        problems[0].ends_with("tally.yml:3: unknown setting `timezon`; did you mean `timezone`?"),
+        "{problems:#?}"
+    );
+    assert!(
+        problems[1].contains("tally.yml:4: unknown setting `qwertyuiop`; `tally config`"),
+        "{problems:#?}"
+    );
+    assert!(
+        problems[2].contains("tally.yml:1: `memory` is `lots`: write a size"),
+        "{problems:#?}"
+    );
 }
 
 #[test]
@@ -71,13 +80,22 @@ fn lists_and_mappings_of_the_file_are_read() {
     );
     let (settings, _) = layers.resolve().unwrap();
     assert_eq!(settings.trusted_proxies.len(), 3);
-    let options: Vec<_> = settings.store_options.iter().map(|(k, v)| (k.as_str(), v.expose())).collect();
+    let options: Vec<_> = settings
+        .store_options
+        .iter()
+        .map(|(k, v)| (k.as_str(), v.expose()))
+        .collect();
     assert_eq!(options, [("aws_region", "eu-central-1"), ("aws_access_key_id", "id")]);
 }
 
 #[test]
 fn sizes_and_shares_of_memory() {
-    for (text, bytes) in [("1", 1), ("512KB", 524_288), ("64 MiB", 67_108_864), ("1.5g", 1_610_612_736)] {
+    for (text, bytes) in [
+        ("1", 1),
+        ("512KB", 524_288),
+        ("64 MiB", 67_108_864),
+        ("1.5g", 1_610_612_736),
+    ] {
         assert_eq!(parse::size(text).unwrap(), bytes, "{text}");
     }
     for text in ["", "x", "-1", "1PB", "1.2.3", "NaN", "0"] {
@@ -91,7 +109,10 @@ fn sizes_and_shares_of_memory() {
 fn networks_contain_what_they_should() {
     let contains = |network: &str, address: &str| {
         let address: IpAddr = address.parse().unwrap();
-        IpNetwork::parse_all(network).unwrap().iter().any(|n| n.contains(address))
+        IpNetwork::parse_all(network)
+            .unwrap()
+            .iter()
+            .any(|n| n.contains(address))
     };
     assert!(contains("10.0.0.0/8", "10.255.0.1") && !contains("10.0.0.0/8", "11.0.0.1"));
     assert!(contains("10.0.0.0/8", "::ffff:10.1.2.3"));

@@ -20,7 +20,9 @@ impl Peer {
         let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
         let mut client = socket.ip().to_canonical();
         let lists = headers.get_all("x-forwarded-for").iter().rev();
-        let hops = lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.rsplit(','));
+        let hops = lists
+            .filter_map(|list| list.to_str().ok())
+            .flat_map(|list| list.rsplit(','));
         for hop in hops {
             if !is_trusted(client) {
                 break;

@@ -8,9 +8,22 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 async fn server() -> (SocketAddr, watch::Sender<bool>, tokio::task::JoinHandle<()>) {
     let router = Router::new()
         .route("/hello", get(|| async { "hello" }))
-        .route("/echo", post(|body: axum::body::Bytes| async move { body.len().to_string() }))
-        .route("/slow", get(|| async { tokio::time::sleep(Duration::from_millis(300)).await }))
-        .route("/panic", get(|| async { if true { panic!("on purpose") } }));
+        .route(
+            "/echo",
+            post(|body: axum::body::Bytes| async move { body.len().to_string() }),
+        )
+        .route(
+            "/slow",
+            get(|| async { tokio::time::sleep(Duration::from_millis(300)).await }),
+        )
+        .route(
+            "/panic",
+            get(|| async {
+                if true {
+                    panic!("on purpose")
+                }
+            }),
+        );
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
@@ -40,20 +53,36 @@ async fn exchange(address: SocketAddr, request: &str) -> String {
 #[tokio::test]
 async fn doubled_slashes_reach_the_same_route() {
     let (address, _stop, _task) = server().await;
-    let answer = exchange(address, "GET //hello?a=//b HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"), "{answer}");
+    let answer = exchange(
+        address,
+        "GET //hello?a=//b HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+    )
+    .await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
 async fn a_panic_is_answered_and_the_server_lives() {
     let (address, _stop, _task) = server().await;
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(b"GET /panic HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET /panic HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
     let mut buffer = vec![0; 2000];
     let read = stream.read(&mut buffer).await.unwrap();
     let answer = String::from_utf8_lossy(&buffer[..read]).into_owned();
-    assert!(answer.starts_with("HTTP/1.1 500") && answer.contains("Internal error"), "{answer}");
-    stream.write_all(b"GET /hello HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 500") && answer.contains("Internal error"),
+        "{answer}"
+    );
+    stream
+        .write_all(b"GET /hello HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
     let mut rest = String::new();
     stream.read_to_string(&mut rest).await.unwrap();
     assert!(rest.ends_with("hello"), "{rest}");
@@ -77,7 +106,10 @@ async fn the_stop_lets_a_running_request_end() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     stop.send(true).unwrap();
     assert!(running.await.unwrap().starts_with("HTTP/1.1 200"));
-    tokio::time::timeout(Duration::from_secs(2), task).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(2), task)
+        .await
+        .unwrap()
+        .unwrap();
     assert!(TcpStream::connect(address).await.is_err());
 }
 
@@ -124,8 +156,14 @@ fn forwarded_addresses_count_only_behind_trusted_proxies() {
         for value in forwarded {
             headers.append("x-forwarded-for", value.parse().unwrap());
         }
-        let trusted = [IpNetwork::parse_all("10.0.0.0/8").unwrap(), IpNetwork::parse_all("loopback").unwrap()].concat();
-        Peer::new(socket.parse().unwrap(), &headers, &trusted).client.to_string()
+        let trusted = [
+            IpNetwork::parse_all("10.0.0.0/8").unwrap(),
+            IpNetwork::parse_all("loopback").unwrap(),
+        ]
+        .concat();
+        Peer::new(socket.parse().unwrap(), &headers, &trusted)
+            .client
+            .to_string()
     };
     assert_eq!(client("192.0.2.1:1", &["203.0.113.9"]), "192.0.2.1");
     assert_eq!(client("10.0.0.1:1", &["203.0.113.9"]), "203.0.113.9");
@@ -138,7 +176,9 @@ fn forwarded_addresses_count_only_behind_trusted_proxies() {
 fn a_peer_cannot_take_every_connection() {
     let connections = Connections::new(IpNetwork::parse_all("10.0.0.1").unwrap());
     let peer = "192.0.2.1".parse().unwrap();
-    let held: Vec<_> = (0..crate::limits::CONNECTIONS_PER_PEER_MAX).map(|_| connections.take(peer).unwrap()).collect();
+    let held: Vec<_> = (0..crate::limits::CONNECTIONS_PER_PEER_MAX)
+        .map(|_| connections.take(peer).unwrap())
+        .collect();
     assert!(connections.take(peer).is_none());
     assert!(connections.take("192.0.2.2".parse().unwrap()).is_some());
     drop(held);

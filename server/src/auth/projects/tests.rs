@@ -38,7 +38,12 @@ fn a_damaged_file_is_an_error_at_start_and_keeps_the_projects_at_run_time() {
     let projects = Projects::open(folder.path()).unwrap();
     projects.add(&id("a"), "A", &["k1".into()], AT).unwrap();
     std::fs::write(folder.path().join("projects.json"), "{").unwrap();
-    assert!(Projects::open(folder.path()).unwrap_err().to_string().contains("projects.json"));
+    assert!(
+        Projects::open(folder.path())
+            .unwrap_err()
+            .to_string()
+            .contains("projects.json")
+    );
     assert_eq!(projects.list().len(), 1);
     assert_eq!(projects.by_write_key("k1"), Some(id("a")));
 }

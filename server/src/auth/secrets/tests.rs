@@ -18,7 +18,10 @@ fn a_secret_is_made_once_and_only_its_owner_may_read_it() {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(folder.path().join("secret")).unwrap().permissions().mode();
+        let mode = std::fs::metadata(folder.path().join("secret"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 }

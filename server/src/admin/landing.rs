@@ -1,0 +1,32 @@
+//! The page at `/`: what this is and where to go. It holds no key and no data.
+
+use crate::app::SharedApp;
+use axum::extract::State;
+use axum::response::Html;
+
+/// The page.
+pub(super) async fn page(State(app): State<SharedApp>) -> Html<String> {
+    let base = &app.settings.base_path;
+    let version = env!("CARGO_PKG_VERSION");
+    Html(format!(
+        r#"<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>Tally</title>
+<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:3rem auto;padding:0 1rem}}code{{background:#8882;padding:.1em .3em}}td{{padding:.2em 1em .2em 0;vertical-align:top}}</style>
+<h1>Tally</h1>
+<p>Product analytics in one binary and one bucket. This server, version {version}, is running.</p>
+<table>
+<tr><td><code>POST /v1/events</code><td>events as JSON
+<tr><td><code>POST /api/v1/event</code><td>events of the Jitsu SDKs
+<tr><td><code>POST /com.snowplowanalytics.snowplow/tp2</code><td>events of the Snowplow and GitLab SDKs
+<tr><td><code>{base}/v1/load</code>, <code>/meta</code>, <code>/sql</code>, <code>/dry-run</code><td>queries of Cube clients, with a token
+<tr><td><code>/readyz</code>, <code>/livez</code><td>health
+<tr><td><code>/metrics</code><td>counters for Prometheus
+</table>
+<p>On the machine it runs on: <code>tally project list</code> shows the write keys, <code>tally token</code> makes a token,
+<code>tally config</code> explains the settings, <code>tally --help</code> the rest.</p>
+"#
+    ))
+}

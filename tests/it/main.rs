@@ -1,0 +1,18 @@
+//! One linked binary of integration tests: a server in this process, spoken to over real connections.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on must stop"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cube;
+mod funnels;
+mod hostile;
+mod ingest;
+mod restart;
+mod server;
+mod slow_clients;
+mod visibility;

@@ -1,5 +1,7 @@
 //! The application: the state that every route shares, and the routes put together.
 
+use crate::auth::context::ProjectClaims;
+use crate::auth::jwt::{TokenRules, Verifier};
 use crate::auth::{Projects, Secrets};
 use crate::config::Settings;
 use crate::error::Failure;
@@ -20,6 +22,8 @@ pub struct App {
     pub projects: Projects,
     /// Secrets of tokens and of anonymous ids.
     pub secrets: Secrets,
+    /// Checks the tokens of queries.
+    pub tokens: Verifier,
 }
 
 /// The state of the routers.
@@ -44,17 +48,34 @@ impl App {
     pub fn with_engine(settings: Settings, engine: Arc<Engine>) -> engine::Result<SharedApp> {
         let secrets = Secrets::open(&settings)?;
         let projects = Projects::open(&settings.data_dir)?;
+        let tokens = Verifier::new(&token_rules(&settings, &secrets));
         Ok(Arc::new(App {
             engine,
             settings,
             projects,
             secrets,
+            tokens,
         }))
     }
 
     /// The source of time.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         self.engine.clock()
+    }
+}
+
+fn token_rules(settings: &Settings, secrets: &Secrets) -> TokenRules {
+    let names = settings.project_claim.split(',').map(|name| name.trim().to_owned());
+    TokenRules {
+        secrets: secrets
+            .verifying()
+            .map(|secret| secret.expose().as_bytes().to_vec())
+            .collect(),
+        project: ProjectClaims {
+            names: names.filter(|name| !name.is_empty()).collect(),
+            ..ProjectClaims::default()
+        },
+        ..TokenRules::default()
     }
 }
 

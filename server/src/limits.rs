@@ -32,6 +32,6 @@ pub const INGEST_DECODED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Decompressed bytes for each compressed one; real batches reach 20.
 pub const INGEST_DECODED_RATIO_MAX: usize = 100;
 /// Bytes of a query's body or query string. The largest that clients send hold some thousand filter values.
-pub const QUERY_BODY_BYTES_MAX: usize = 256 * 1024;
+pub const QUERY_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a token; more is not looked at.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;

@@ -1,8 +1,11 @@
 //! Who may do what: write keys decide the project of an event, tokens decide the project of a query.
 
+pub mod context;
+pub mod jwt;
 pub mod projects;
 pub mod secrets;
 pub mod write_key;
 
+pub use context::SecurityContext;
 pub use projects::{Project, Projects};
 pub use secrets::Secrets;

@@ -113,7 +113,7 @@ settings! {
     |s, v| { s.api_secrets_previous = list(v, |item| Ok(Secret::new(item)))?; Ok(()) };
 
     "project_claim", ["TALLY_PROJECT_CLAIM"], "appId", "CLAIM", false,
-    "Claim of a token that names the project. GitLab sends `appId`.",
+    "Claim of a token that names the project; several, with commas between, are tried in order. GitLab sends `appId`. A token without any of them acts for the only project, and is refused when there are several.",
     |s, v| { s.project_claim = non_empty(v)?.to_owned(); Ok(()) };
 
     "base_path", ["TALLY_BASE_PATH", "CUBEJS_BASE_PATH"], "/cubejs-api", "PATH", false,

@@ -26,3 +26,18 @@ pub const FUNNEL_STEPS_MAX: usize = 32;
 
 /// Days an event id is remembered. A duplicate that comes later than this is stored again until compaction meets it.
 pub const DEDUP_DAYS: u32 = 7;
+
+/// Bytes of one model file. A hundred times what a large model of cubes takes.
+pub const MODEL_FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Model files in one folder: each is looked at once a second while queries come.
+pub const MODEL_FILES_MAX: usize = 5_000;
+/// Folders within folders that are searched for model files, so that a loop of links ends.
+pub const MODEL_FOLDER_DEPTH_MAX: usize = 8;
+/// Microseconds between two looks at the model folder.
+pub const MODEL_CHECK_INTERVAL_MICROS: i64 = 1_000_000;
+/// Nesting of a model file's YAML; more could overflow the parser's stack.
+pub const MODEL_YAML_DEPTH_MAX: usize = 32;
+/// Nodes of a model file's YAML, replayed aliases included.
+pub const MODEL_YAML_NODES_MAX: usize = 200_000;
+/// Members that refer to one another in a chain; more could overflow the planner's stack.
+pub const MODEL_REFERENCE_DEPTH_MAX: usize = 32;

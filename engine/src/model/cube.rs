@@ -1,6 +1,6 @@
 //! A cube: a relation and the members that can be asked of it.
 
-use super::{Dimension, Funnel, Measure, Member, Segment, SqlTemplate};
+use super::{Dimension, Funnel, Join, Measure, Member, Segment, SqlTemplate};
 use std::fmt;
 use std::sync::Arc;
 
@@ -49,6 +49,8 @@ pub struct Cube {
     pub dimensions: Vec<Dimension>,
     /// Segments in the order of the file.
     pub segments: Vec<Segment>,
+    /// Joins to other cubes, in the order of the file.
+    pub joins: Vec<Join>,
     /// Free-form `meta`.
     pub meta: Option<serde_json::Value>,
     /// Set on a cube that exists only as another name of a cube; such cubes answer queries but are not in meta.

@@ -18,6 +18,20 @@ pub enum DimensionType {
 }
 
 impl DimensionType {
+    /// All types.
+    pub const ALL: &'static [DimensionType] = &[
+        DimensionType::String,
+        DimensionType::Number,
+        DimensionType::Boolean,
+        DimensionType::Time,
+        DimensionType::Geo,
+    ];
+
+    /// The type of this name.
+    pub fn from_name(name: &str) -> Option<DimensionType> {
+        DimensionType::ALL.iter().copied().find(|kind| kind.name() == name)
+    }
+
     /// The name in YAML and in meta.
     pub fn name(self) -> &'static str {
         match self {

@@ -53,6 +53,14 @@ pub struct MeasureTypeRow {
 /// All measure types. Adding one: a row here and a lowering in `query/measure.rs`.
 pub const MEASURE_TYPES: &[MeasureTypeRow] = &[
     row(MeasureType::Count, "count", "number", "count", false, false),
+    row(MeasureType::Number, "number", "number", "number", true, true),
+    row(MeasureType::String, "string", "string", "string", true, true),
+    row(MeasureType::Boolean, "boolean", "boolean", "boolean", true, true),
+    row(MeasureType::Time, "time", "time", "time", true, true),
+    row(MeasureType::Sum, "sum", "number", "sum", true, false),
+    row(MeasureType::Avg, "avg", "number", "avg", true, false),
+    row(MeasureType::Min, "min", "number", "min", true, false),
+    row(MeasureType::Max, "max", "number", "max", true, false),
     row(
         MeasureType::CountDistinct,
         "count_distinct",
@@ -69,14 +77,6 @@ pub const MEASURE_TYPES: &[MeasureTypeRow] = &[
         true,
         false,
     ),
-    row(MeasureType::Sum, "sum", "number", "sum", true, false),
-    row(MeasureType::Avg, "avg", "number", "avg", true, false),
-    row(MeasureType::Min, "min", "number", "min", true, false),
-    row(MeasureType::Max, "max", "number", "max", true, false),
-    row(MeasureType::Number, "number", "number", "number", true, true),
-    row(MeasureType::String, "string", "string", "string", true, true),
-    row(MeasureType::Boolean, "boolean", "boolean", "boolean", true, true),
-    row(MeasureType::Time, "time", "time", "time", true, true),
     row(
         MeasureType::RunningTotal,
         "running_total",
@@ -107,6 +107,12 @@ const fn row(
 }
 
 impl MeasureType {
+    /// The type of this name in a model file, in snake case. [`MeasureType::Funnel`] cannot be written.
+    pub fn from_yaml(name: &str) -> Option<MeasureType> {
+        let row = MEASURE_TYPES.iter().find(|row| row.yaml == name);
+        row.map(|row| row.kind).filter(|kind| *kind != MeasureType::Funnel)
+    }
+
     /// This type's row of the table.
     pub fn row(self) -> &'static MeasureTypeRow {
         let found = MEASURE_TYPES.iter().find(|row| row.kind == self);

@@ -1,21 +1,31 @@
 //! The semantic model: cubes with measures, dimensions and segments, and funnels. Pure: no IO, no query engine.
 //!
-//! [`yaml`] holds the shapes of the files, [`validate`] turns them into a [`Model`] and reports every error with its
+//! `yaml` holds the shapes of the files, `read` turns a file into cubes, `validate` joins the files into a [`Model`]; both
+//! report every error with its file and line. [`catalog`] watches the folder and keeps the last good version.
 
+pub mod catalog;
 pub mod cube;
 pub mod dimension;
 pub mod funnel;
 pub mod granularity;
+pub mod join;
 pub mod measure;
+pub mod problem;
+mod read;
 pub mod segment;
 pub mod template;
 pub mod title;
+mod validate;
+mod yaml;
 
+pub use catalog::{Builtin, Catalog, CatalogOptions};
 pub use cube::{Cube, CubeSource, Location};
-pub use dimension::{Dimension, DimensionSql, DimensionType};
+pub use dimension::{CaseLabel, Dimension, DimensionSql, DimensionType};
 pub use funnel::{Funnel, FunnelRule, FunnelStep};
 pub use granularity::{Granularity, Interval, TimeUnit};
+pub use join::{Join, Relationship};
 pub use measure::{Measure, MeasureType};
+pub use problem::{Problem, Severity};
 pub use segment::Segment;
 pub use template::{Piece, SqlTemplate};
 

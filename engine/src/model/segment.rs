@@ -17,6 +17,8 @@ pub struct Segment {
     pub public: bool,
     /// Free-form `meta`.
     pub meta: Option<serde_json::Value>,
+    /// A key that is valid in Cube but not answered yet; querying the segment says so.
+    pub unsupported: Option<String>,
     /// Where it was written.
     pub location: Location,
 }

@@ -19,8 +19,8 @@ pub enum Piece {
     OtherMember(String, String),
     /// `{Other}`.
     OtherCube(String),
-    /// `{FILTER_PARAMS.…}`, `{SECURITY_CONTEXT.…}` and the like, and paths of more than two names, as written, without
-    /// the braces.
+    /// `{FILTER_PARAMS.…}`, `{SECURITY_CONTEXT.…}` and the like, `{Other.sql()}` and paths of more than two names, as
+    /// written, without the braces.
     Context(String),
 }
 
@@ -43,7 +43,6 @@ const CONTEXT_NAMES: &[&str] = &[
     "securityContext",
     "COMPILE_CONTEXT",
     "SQL_UTILS",
-    "SETTING",
 ];
 
 impl SqlTemplate {
@@ -92,24 +91,24 @@ impl SqlTemplate {
         })
     }
 
-    /// Sorts the references of a template of the cube `own`: its own name stands for [`Piece::Cube`], a member it has for
-    /// [`Piece::Member`], another cube's name for [`Piece::OtherCube`]. A member goes before a cube of the same name.
+    /// Sorts the references of a template of a cube: one of its `own` names stands for [`Piece::Cube`], a member it has
+    /// for [`Piece::Member`], another cube's name for [`Piece::OtherCube`]. A member goes before a cube of the same name.
     ///
     /// # Errors
     /// The first name that is neither.
     pub fn resolve(
         &mut self,
-        own: &str,
+        own: &[&str],
         has_member: impl Fn(&str) -> bool,
         has_other: impl Fn(&str, Option<&str>) -> bool,
     ) -> Result<(), String> {
         for piece in &mut self.pieces {
             let sorted = match piece {
                 Piece::Member(name) if has_member(name) => continue,
-                Piece::Member(name) if name == own => Piece::Cube,
+                Piece::Member(name) if own.contains(&name.as_str()) => Piece::Cube,
                 Piece::Member(name) if has_other(name, None) => Piece::OtherCube(std::mem::take(name)),
                 Piece::Member(name) => return Err(std::mem::take(name)),
-                Piece::OtherMember(cube, name) if cube == own || cube == "CUBE" => {
+                Piece::OtherMember(cube, name) if own.contains(&cube.as_str()) => {
                     if !has_member(name) {
                         return Err(format!("{cube}.{name}"));
                     }
@@ -122,6 +121,20 @@ impl SqlTemplate {
             *piece = sorted;
         }
         Ok(())
+    }
+
+    /// Whether it refers to another cube, which needs a join.
+    pub fn needs_join(&self) -> bool {
+        let other = |piece: &Piece| matches!(piece, Piece::OtherMember(..) | Piece::OtherCube(_));
+        self.pieces.iter().any(other)
+    }
+
+    /// Names of the members of the same cube that it refers to.
+    pub fn members(&self) -> impl Iterator<Item = &str> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Member(name) => Some(name.as_str()),
+            _ => None,
+        })
     }
 }
 
@@ -174,6 +187,11 @@ fn piece(inner: &str) -> Result<Piece, String> {
         return Ok(Piece::Context(inner.to_owned()));
     }
     let path: Vec<&str> = inner.split('.').map(str::trim).collect();
+    if let [cube, "sql()"] = path.as_slice()
+        && is_name(cube)
+    {
+        return Ok(Piece::Context(inner.to_owned()));
+    }
     if !path.iter().all(|name| is_name(name)) {
         return Err(format!(
             "`{{{}}}` is no reference: write `{{member}}`, `{{CUBE}}` or `{{Cube.member}}`, and `\\{{` for a brace in SQL",

@@ -77,7 +77,7 @@ fn names_are_sorted_when_all_cubes_are_known() {
     let source = "{E} {E.m} {m} {Other} {Other.x} {CUBE}";
     let mut template = SqlTemplate::parse(source, Location::default()).unwrap();
     let other = |cube: &str, member: Option<&str>| cube == "Other" && matches!(member, None | Some("x"));
-    template.resolve("E", |name| name == "m", other).unwrap();
+    template.resolve(&["E"], |name| name == "m", other).unwrap();
     let references: Vec<_> = template.pieces.into_iter().filter(|p| *p != text(" ")).collect();
     let expected = [
         Piece::Cube,
@@ -91,7 +91,7 @@ fn names_are_sorted_when_all_cubes_are_known() {
     for (source, unknown) in [("{zzz}", "zzz"), ("{E.zzz}", "E.zzz"), ("{Other.y}", "Other.y")] {
         let mut template = SqlTemplate::parse(source, Location::default()).unwrap();
         assert_eq!(
-            template.resolve("E", |name| name == "m", other),
+            template.resolve(&["E"], |name| name == "m", other),
             Err(unknown.to_owned())
         );
     }

@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::ingest::admission::Admission;
 use crate::ingest::{Batch, Permit, ProjectView, Receipt};
+use crate::model::{Builtin, Catalog, CatalogOptions, Model, Problem};
 use crate::project::ProjectId;
 use crate::store::Snapshot;
 use object_store::memory::InMemory;
@@ -54,17 +55,31 @@ pub struct ProjectStats {
 pub struct Engine {
     options: EngineOptions,
     admission: Arc<Admission>,
+    catalog: Catalog,
 }
 
 impl Engine {
     /// Opens or creates the data folder and the store, and replays what a crash left.
     ///
     /// # Errors
-    /// `Storage` when a folder or the store cannot be used, `Fenced` when another process holds the data folder.
+    /// `Storage` when a folder or the store cannot be used, `Fenced` when another process holds the data folder, `Model`
+    /// when the model folder does not exist.
     #[allow(clippy::unused_async, reason = "opening reads the store")]
     pub async fn open(options: EngineOptions) -> Result<Arc<Engine>> {
         let admission = Admission::new(options.memory_bytes / 4);
-        Ok(Arc::new(Self { options, admission }))
+        let catalog = Catalog::open(CatalogOptions {
+            builtin: Builtin::All {
+                sessions_padding: options.sessions_padding,
+            },
+            models_dir: options.models_dir.clone(),
+            clock: Arc::clone(&options.clock),
+            check_sql: None,
+        })?;
+        Ok(Arc::new(Self {
+            options,
+            admission,
+            catalog,
+        }))
     }
 
     /// Reserves room for a request of `bytes`, before its body is read. Hold the permit until [`Engine::append`] returns.
@@ -99,6 +114,16 @@ impl Engine {
             buffered_rejected: Vec::new(),
             as_of: self.options.clock.now_micros(),
         })
+    }
+
+    /// The cubes and funnels of a project: the last good ones, at most a second behind the files.
+    pub fn model(&self, project: &ProjectId) -> Arc<Model> {
+        self.catalog.model(project)
+    }
+
+    /// What is wrong with the model files that a project sees, by file and line; empty when all is well.
+    pub fn model_problems(&self, project: &ProjectId) -> Vec<Problem> {
+        self.catalog.problems(project)
     }
 
     /// Counts of a project since the engine was opened.

@@ -12,7 +12,7 @@ use super::{DateRange, Operator};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::model::TimeUnit;
-use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Timelike};
+use chrono::{DateTime, NaiveDateTime, TimeDelta};
 use chrono_tz::Tz;
 
 /// Bytes of a date text: the longest sensible one (`from … to …`) is half of this.
@@ -44,7 +44,7 @@ impl Now {
             TimeUnit::Second => 1,
             TimeUnit::Minute => 60,
             TimeUnit::Hour => 3600,
-            _ => return add(self.local(), unit, count),
+            _ => return unit.add(self.local(), count),
         };
         let delta = TimeDelta::try_seconds(count.checked_mul(seconds)?)?;
         Some(self.instant.checked_add_signed(delta)?.naive_local())
@@ -122,7 +122,7 @@ pub fn resolve_filter(operator: Operator, values: &[Option<String>], now: Micros
         Operator::OnTheDate => {
             let day = single(first)?;
             DateRange {
-                from: start_of(day.from, TimeUnit::Day),
+                from: TimeUnit::Day.truncate(day.from),
                 to: end_of(day.to, TimeUnit::Day).unwrap_or(day.to),
             }
         }
@@ -148,49 +148,10 @@ pub fn parse_local(text: &str) -> Result<NaiveDateTime> {
     edge(text, false)
 }
 
-/// The first instant of the unit that holds `local`.
-pub fn start_of(local: NaiveDateTime, unit: TimeUnit) -> NaiveDateTime {
-    let date = local.date();
-    let first = |date: Option<NaiveDate>| date.unwrap_or(local.date()).and_time(NaiveTime::MIN);
-    match unit {
-        TimeUnit::Second => local.with_nanosecond(0).unwrap_or(local),
-        TimeUnit::Minute => date.and_time(NaiveTime::from_hms_opt(local.hour(), local.minute(), 0).unwrap_or_default()),
-        TimeUnit::Hour => date.and_time(NaiveTime::from_hms_opt(local.hour(), 0, 0).unwrap_or_default()),
-        TimeUnit::Day => first(Some(date)),
-        TimeUnit::Week => first(date.checked_sub_days(Days::new(u64::from(date.weekday().num_days_from_monday())))),
-        TimeUnit::Month => first(date.with_day(1)),
-        TimeUnit::Quarter => first(NaiveDate::from_ymd_opt(date.year(), date.month0() / 3 * 3 + 1, 1)),
-        TimeUnit::Year => first(NaiveDate::from_ymd_opt(date.year(), 1, 1)),
-    }
-}
-
-/// `local` moved by `count` units of the calendar; days of a month are clamped. `None` outside of the calendar.
-pub fn add(local: NaiveDateTime, unit: TimeUnit, count: i64) -> Option<NaiveDateTime> {
-    let months = |n: i64| {
-        let n = count.checked_mul(n)?;
-        let size = Months::new(u32::try_from(n.unsigned_abs()).ok()?);
-        if n >= 0 {
-            local.checked_add_months(size)
-        } else {
-            local.checked_sub_months(size)
-        }
-    };
-    let seconds = |n: i64| local.checked_add_signed(TimeDelta::try_seconds(count.checked_mul(n)?)?);
-    match unit {
-        TimeUnit::Second => seconds(1),
-        TimeUnit::Minute => seconds(60),
-        TimeUnit::Hour => seconds(3_600),
-        TimeUnit::Day => seconds(86_400),
-        TimeUnit::Week => seconds(7 * 86_400),
-        TimeUnit::Month => months(1),
-        TimeUnit::Quarter => months(3),
-        TimeUnit::Year => months(12),
-    }
-}
-
 /// The last millisecond of the unit that holds `local`.
 fn end_of(local: NaiveDateTime, unit: TimeUnit) -> Option<NaiveDateTime> {
-    add(start_of(local, unit), unit, 1)?.checked_sub_signed(TimeDelta::milliseconds(1))
+    unit.add(unit.truncate(local), 1)?
+        .checked_sub_signed(TimeDelta::milliseconds(1))
 }
 
 /// One element of an array as the start or the end of a range.
@@ -244,7 +205,7 @@ fn whole_units(words: &[&str], now: &Now) -> Option<DateRange> {
             _ => continue,
         };
         return Some(DateRange {
-            from: start_of(now.shifted(unit, first)?, unit),
+            from: unit.truncate(now.shifted(unit, first)?),
             to: end_of(now.shifted(unit, last)?, unit)?,
         });
     }
@@ -253,7 +214,7 @@ fn whole_units(words: &[&str], now: &Now) -> Option<DateRange> {
 
 fn around(point: NaiveDateTime, unit: TimeUnit) -> Option<DateRange> {
     Some(DateRange {
-        from: start_of(point, unit),
+        from: unit.truncate(point),
         to: end_of(point, unit)?,
     })
 }

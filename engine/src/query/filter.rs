@@ -1,5 +1,7 @@
 //! Filter operators: one table says everything about each of them.
 
+mod lower;
+
 use super::Operator;
 
 /// How many values an operator takes.
@@ -122,3 +124,6 @@ impl Operator {
         self.row().comparison == Comparison::Date
     }
 }
+
+pub use lower::{Column, instant, instant_type, lower};
+pub(crate) use lower::{balanced, cast};

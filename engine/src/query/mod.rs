@@ -3,8 +3,19 @@
 //! The wire's JSON is parsed at the edge; here everything is typed and a client's value is always a literal, never text
 //! of a plan.
 
+pub mod check;
+pub mod compile;
 pub mod date_range;
 pub mod filter;
+pub mod funnel;
+pub mod measure;
+pub mod order;
+pub mod params;
+pub mod plan;
+pub mod resolve;
+pub mod restrict;
+pub mod sql;
+pub mod tables;
 
 use chrono::NaiveDateTime;
 use chrono_tz::Tz;

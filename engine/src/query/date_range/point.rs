@@ -1,6 +1,6 @@
 //! Single points in time as people write them: `2 days ago`, `monday`, `Jan 2023`, ISO dates and instants.
 
-use super::{Now, TimeUnit, add, unit_of};
+use super::{Now, TimeUnit, unit_of};
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
 
 /// Years that a query may name; four digits, as everywhere on the wire.
@@ -172,7 +172,7 @@ fn relative_weekday(which: &str, day: i64, now: &Now) -> Option<NaiveDateTime> {
         _ if forward <= 3 => forward,
         _ => forward - 7,
     };
-    add(now.local(), TimeUnit::Day, shift)
+    TimeUnit::Day.add(now.local(), shift)
 }
 
 /// Days to `next` weekday: that of the week after this one, where weeks end with Sunday.

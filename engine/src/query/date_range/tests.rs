@@ -1,4 +1,5 @@
 use super::*;
+use chrono::NaiveTime;
 use chrono_tz::{America::New_York, Asia::Kolkata, Australia::Sydney, Europe::Berlin, UTC};
 
 /// 2023-05-17T15:34:56.789Z, a Wednesday.

@@ -1,0 +1,75 @@
+//! Measures as aggregates: one lowering for each row of the table of measure types.
+
+use crate::error::{Error, Result};
+use crate::model::{Measure, MeasureType};
+use datafusion::functions_aggregate::expr_fn;
+use datafusion::logical_expr::{Expr, ExprFunctionExt, lit, when};
+
+/// A measure's parts as expressions on the cube's rows.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// The aggregated expression, or the author's own aggregate for a calculated measure.
+    pub sql: Option<Expr>,
+    /// The condition that a row must meet to be counted.
+    pub filter: Option<Expr>,
+}
+
+/// The aggregate of `measure`.
+///
+/// # Errors
+/// `Model` when the measure lacks its `sql`, `Invalid` when its type is not answered yet.
+pub fn aggregate(measure: &Measure, parts: &Parts) -> Result<Expr> {
+    let sql = || {
+        parts.sql.clone().ok_or_else(|| {
+            Error::model(format!(
+                "measure `{}` of type `{}` needs `sql`",
+                measure.name,
+                measure.kind.row().yaml
+            ))
+        })
+    };
+    let aggregated = match measure.kind {
+        MeasureType::Count => expr_fn::count(parts.sql.clone().unwrap_or_else(|| lit(1_i64))),
+        MeasureType::CountDistinct => expr_fn::count_distinct(sql()?),
+        MeasureType::CountDistinctApprox => expr_fn::approx_distinct(sql()?),
+        MeasureType::Sum => expr_fn::sum(sql()?),
+        MeasureType::Avg => expr_fn::avg(sql()?),
+        MeasureType::Min => expr_fn::min(sql()?),
+        MeasureType::Max => expr_fn::max(sql()?),
+        MeasureType::Number | MeasureType::String | MeasureType::Boolean | MeasureType::Time => return sql(),
+        MeasureType::RunningTotal => return Err(not_yet(measure)),
+        MeasureType::Funnel => return Err(Error::internal("a funnel's measure is planned by the funnel")),
+    };
+    Ok(match &parts.filter {
+        Some(filter) => aggregated.filter(filter.clone()).build()?,
+        None => aggregated,
+    })
+}
+
+/// The value of `measure` for one row, for queries without grouping: 1 for counts, the expression for the others.
+///
+/// # Errors
+/// As [`aggregate`].
+pub fn of_row(measure: &Measure, parts: &Parts) -> Result<Expr> {
+    let value = match (measure.kind, &parts.sql) {
+        (MeasureType::Count, None) => lit(1_i64),
+        (MeasureType::Count | MeasureType::CountDistinct | MeasureType::CountDistinctApprox, Some(sql)) => {
+            when(sql.clone().is_not_null(), lit(1_i64)).end()?
+        }
+        (MeasureType::RunningTotal, _) => return Err(not_yet(measure)),
+        (_, Some(sql)) => sql.clone(),
+        (_, None) => return aggregate(measure, parts),
+    };
+    Ok(match &parts.filter {
+        Some(filter) if !measure.kind.row().calculated => when(filter.clone(), value).end()?,
+        _ => value,
+    })
+}
+
+fn not_yet(measure: &Measure) -> Error {
+    Error::invalid(format!(
+        "measure `{}` is not answered yet: its type is `{}`",
+        measure.name,
+        measure.kind.row().yaml
+    ))
+}

@@ -1,0 +1,337 @@
+//! From a resolved query to a logical plan that no project is bound to yet.
+
+use super::compile::{CompiledCube, CompiledModel};
+use super::filter::{self, Column, Comparison};
+use super::resolve::{Condition, Resolved, SelectedTime};
+use super::{DateRange, Operator, Query, date_range, funnel, order, params};
+use crate::error::{Error, Result};
+use crate::model::{CubeSource, DimensionType, Granularity, Member};
+use chrono_tz::Tz;
+use datafusion::common::Column as Named;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::execution::FunctionRegistry;
+use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, SortExpr, lit};
+
+/// Name of the function that cuts instants into buckets; `exec` registers it.
+pub const BUCKET: &str = "time_bucket";
+
+/// A query as plans.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// The rows of the answer.
+    pub plan: LogicalPlan,
+    /// The count of all rows, when asked for.
+    pub total: Option<LogicalPlan>,
+    /// Keys of the columns, which are also their names in the plan.
+    pub columns: Vec<String>,
+}
+
+/// Plans `query`; `functions` must have [`BUCKET`] and the funnel's aggregates.
+///
+/// # Errors
+/// `Invalid` for what the query asks wrongly, `Model` for what the model says wrongly.
+pub fn plan(query: &Query, compiled: &CompiledModel, functions: &dyn FunctionRegistry) -> Result<Planned> {
+    let resolved = super::resolve::resolve(compiled.model(), query)?;
+    let columns = resolved.columns();
+    if columns.is_empty() {
+        return Err(Error::invalid(
+            "Query should contain either measures, dimensions or timeDimensions with granularities in order to be valid",
+        ));
+    }
+    let rows = match &resolved.cube.source {
+        CubeSource::Funnel(_) => funnel::plan(&resolved, functions)?,
+        _ => {
+            let cube = compiled.cube(&resolved.cube.name)?;
+            Rows {
+                resolved: &resolved,
+                cube,
+                functions,
+            }
+            .plan()?
+        }
+    };
+    let total = match query.total {
+        true => Some(
+            rows.clone()
+                .aggregate(Vec::<Expr>::new(), vec![count(lit(1_i64))])?
+                .build()?,
+        ),
+        false => None,
+    };
+    Ok(Planned {
+        plan: ordered(rows, &resolved)?,
+        total,
+        columns,
+    })
+}
+
+/// Adds order, limit and offset.
+fn ordered(rows: LogicalPlanBuilder, resolved: &Resolved<'_>) -> Result<LogicalPlan> {
+    let bound = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);
+    let sort = |(key, desc): (String, bool)| SortExpr::new(named(key), !desc, desc);
+    let keys: Vec<SortExpr> = order::keys(resolved).into_iter().map(sort).collect();
+    let rows = if keys.is_empty() { rows } else { rows.sort(keys)? };
+    let query = resolved.query;
+    Ok(rows.limit(bound(query.offset), Some(bound(query.limit)))?.build()?)
+}
+
+/// The column of this name, which may contain dots.
+pub fn named(name: impl Into<String>) -> Expr {
+    Expr::Column(Named::new_unqualified(name))
+}
+
+/// The wall-clock start, in `tz`, of the bucket that holds the instant `at`.
+///
+/// # Errors
+/// `Internal` when [`BUCKET`] is not registered.
+pub fn bucket(at: Expr, granularity: &Granularity, tz: Tz, functions: &dyn FunctionRegistry) -> Result<Expr> {
+    let text = |value: Option<&str>| lit(value.unwrap_or_default());
+    Ok(functions.udf(BUCKET)?.call(vec![
+        at,
+        lit(tz.name()),
+        lit(granularity.interval.as_str()),
+        text(granularity.origin.as_deref()),
+        text(granularity.offset.as_deref()),
+    ]))
+}
+
+/// The condition that `at` lies in `range` on the wall clock of `tz`.
+pub fn in_range(at: Expr, range: &DateRange, tz: Tz) -> Expr {
+    let (from, to) = date_range::utc_bounds(range, tz);
+    at.clone().gt_eq(filter::instant(from)).and(at.lt(filter::instant(to)))
+}
+
+/// The plan of a query over a cube with SQL.
+struct Rows<'a> {
+    resolved: &'a Resolved<'a>,
+    cube: &'a CompiledCube,
+    functions: &'a dyn FunctionRegistry,
+}
+
+impl Rows<'_> {
+    fn plan(&self) -> Result<LogicalPlanBuilder> {
+        let relation = params::fill(self.cube.relation()?.clone(), |member, expr| self.param(member, expr))?;
+        let mut rows = LogicalPlanBuilder::from(relation);
+        if let Some(condition) = self.where_()? {
+            rows = rows.filter(condition)?;
+        }
+        if self.resolved.query.ungrouped {
+            return self.ungrouped(rows);
+        }
+        self.grouped(rows)
+    }
+
+    fn tz(&self) -> Tz {
+        self.resolved.query.timezone
+    }
+
+    /// The conditions on rows: segments, ranges of time dimensions, filters.
+    fn where_(&self) -> Result<Option<Expr>> {
+        let mut all = Vec::new();
+        for segment in &self.resolved.segments {
+            all.push(self.cube.segment(&segment.name)?.column.expr.clone());
+        }
+        for time in &self.resolved.times {
+            if let Some(range) = &time.range {
+                all.push(in_range(self.instant(time)?, range, self.tz()));
+            }
+        }
+        for condition in &self.resolved.rows {
+            all.extend(self.condition(condition)?);
+        }
+        Ok(filter::balanced(all, true))
+    }
+
+    /// The expression of a time dimension, which must give instants.
+    fn instant(&self, time: &SelectedTime<'_>) -> Result<Expr> {
+        let column = &self.cube.dimension(&time.dimension.name)?.column;
+        if column.data_type == filter::instant_type() {
+            return Ok(column.expr.clone());
+        }
+        Err(Error::invalid(format!(
+            "'{}' is used as a time dimension but its type is {}",
+            time.path,
+            time.dimension.kind.name()
+        )))
+    }
+
+    /// A condition as an expression: on rows for dimensions, on aggregates for measures. `None` when it is always true.
+    fn condition(&self, condition: &Condition<'_>) -> Result<Option<Expr>> {
+        let (inner, and) = match condition {
+            Condition::And(inner) => (inner, true),
+            Condition::Or(inner) => (inner, false),
+            Condition::Member {
+                member,
+                operator,
+                values,
+                ..
+            } => return self.leaf(member, *operator, values),
+        };
+        let mut all = Vec::with_capacity(inner.len());
+        for condition in inner {
+            match self.condition(condition)? {
+                Some(expr) => all.push(expr),
+                // An empty group inside another is ignored, as Cube ignores it.
+                None => continue,
+            }
+        }
+        Ok(filter::balanced(all, and))
+    }
+
+    fn leaf(&self, member: &Member<'_>, operator: Operator, values: &[Option<String>]) -> Result<Option<Expr>> {
+        let column = match member {
+            Member::Measure(measure) => {
+                let compiled = self.cube.measure(&measure.name)?;
+                if operator.row().comparison == Comparison::Drill {
+                    return Ok(compiled.filter.clone());
+                }
+                Column {
+                    expr: compiled.aggregate.clone(),
+                    data_type: compiled.data_type.clone(),
+                }
+            }
+            Member::Dimension(dimension) => self.cube.dimension(&dimension.name)?.column.clone(),
+            Member::Segment(segment) => self.cube.segment(&segment.name)?.column.clone(),
+        };
+        filter::lower(operator, values, &column, self.tz()).map(Some)
+    }
+
+    /// What the query's own conditions on `member` say about `expr` inside the cube's SQL.
+    fn param(&self, member: &str, expr: &Expr) -> Result<Option<Expr>> {
+        let dimension = self.resolved.cube.dimension(member).ok_or_else(|| {
+            Error::model(format!(
+                "FILTER_PARAMS names `{member}`, which is no dimension of `{}`",
+                self.resolved.cube.name
+            ))
+        })?;
+        let data_type = match dimension.kind {
+            DimensionType::Time => filter::instant_type(),
+            _ => self.cube.dimension(member)?.column.data_type.clone(),
+        };
+        let mut all = Vec::new();
+        for time in self.resolved.times.iter().filter(|time| time.dimension.name == member) {
+            if let Some(range) = &time.range {
+                all.push(in_range(expr.clone(), range, self.tz()));
+            }
+        }
+        let column = Column {
+            expr: expr.clone(),
+            data_type,
+        };
+        for condition in &self.resolved.rows {
+            if let Condition::Member {
+                member: Member::Dimension(found),
+                operator,
+                values,
+                ..
+            } = condition
+                && found.name == member
+            {
+                all.push(filter::lower(*operator, values, &column, self.tz())?);
+            }
+        }
+        Ok(filter::balanced(all, true))
+    }
+
+    /// Dimensions and buckets in the order of the answer, each with its key.
+    fn keys(&self) -> Result<Vec<(String, Expr)>> {
+        let mut keys = Vec::new();
+        for selected in &self.resolved.dimensions {
+            let column = &self.cube.dimension(&selected.dimension.name)?.column;
+            keys.push((selected.path.to_owned(), column.expr.clone()));
+        }
+        for time in self.resolved.buckets() {
+            if let Some(granularity) = &time.granularity {
+                let cut = bucket(self.instant(time)?, granularity, self.tz(), self.functions)?;
+                keys.push((time.key.clone(), cut));
+            }
+        }
+        Ok(keys)
+    }
+
+    fn grouped(&self, rows: LogicalPlanBuilder) -> Result<LogicalPlanBuilder> {
+        let keys = self.keys()?;
+        let mut measures = Vec::new();
+        for selected in &self.resolved.measures {
+            let compiled = self.cube.measure(&selected.measure.name)?;
+            measures.push((selected.path.to_owned(), compiled.aggregate.clone()));
+        }
+        let mut having = Vec::new();
+        for condition in &self.resolved.groups {
+            having.extend(self.condition(condition)?);
+        }
+        let mut aggregates = Aggregates::default();
+        let groups: Vec<Expr> = keys.iter().map(|(key, expr)| expr.clone().alias(key)).collect();
+        for (_, measure) in &mut measures {
+            *measure = aggregates.take(std::mem::take(measure))?;
+        }
+        let having: Result<Vec<Expr>> = having.into_iter().map(|expr| aggregates.take(expr)).collect();
+        let mut found = aggregates.found;
+        if groups.is_empty() && found.is_empty() {
+            // A measure without an aggregate, such as a constant, still is one row.
+            found.push(count(lit(1_i64)).alias("rows"));
+        }
+        let mut rows = rows.aggregate(groups, found)?;
+        if let Some(condition) = filter::balanced(having?, true) {
+            rows = rows.filter(condition)?;
+        }
+        let keys = keys.into_iter().map(|(key, _)| named(key));
+        let measures = measures.into_iter().map(|(key, expr)| expr.alias(key));
+        Ok(rows.project(keys.chain(measures).collect::<Vec<_>>())?)
+    }
+
+    fn ungrouped(&self, rows: LogicalPlanBuilder) -> Result<LogicalPlanBuilder> {
+        if !self.resolved.groups.is_empty() {
+            return Err(Error::invalid("Measure filters aren't allowed in ungrouped query"));
+        }
+        let cube = self.resolved.cube;
+        let selected = |name: &str| self.resolved.dimensions.iter().any(|d| d.dimension.name == name);
+        let missing = cube.dimensions.iter().filter(|d| d.primary_key && !selected(&d.name));
+        let missing: Vec<String> = missing.map(|d| format!("'{}.{}'", cube.name, d.name)).collect();
+        if !missing.is_empty() {
+            return Err(Error::invalid(format!(
+                "Ungrouped query requires primary keys to be present in dimensions: {}. Pass \
+                 allowUngroupedWithoutPrimaryKey option to disable this check.",
+                missing.join(", ")
+            )));
+        }
+        let mut columns: Vec<Expr> = self.keys()?.into_iter().map(|(key, expr)| expr.alias(key)).collect();
+        for measure in &self.resolved.measures {
+            let compiled = self.cube.measure(&measure.measure.name)?;
+            let row = compiled.row.clone().map_err(Error::invalid)?;
+            columns.push(row.alias(measure.path));
+        }
+        Ok(rows.project(columns)?)
+    }
+}
+
+/// The distinct aggregates of a query, each computed once.
+#[derive(Default)]
+struct Aggregates {
+    /// The aggregates under the names that [`Aggregates::take`] puts in their places.
+    found: Vec<Expr>,
+    seen: Vec<Expr>,
+}
+
+impl Aggregates {
+    /// `expr` with every aggregate in it replaced by the column that will hold it.
+    fn take(&mut self, expr: Expr) -> Result<Expr> {
+        let replaced = expr.transform_down(|expr| {
+            if !matches!(expr, Expr::AggregateFunction(_)) {
+                return Ok(Transformed::no(expr));
+            }
+            let at = match self.seen.iter().position(|seen| *seen == expr) {
+                Some(at) => at,
+                None => {
+                    self.found
+                        .push(expr.clone().alias(format!("aggregate {}", self.found.len())));
+                    self.seen.push(expr);
+                    self.seen.len() - 1
+                }
+            };
+            Ok(Transformed::yes(named(format!("aggregate {at}"))))
+        })?;
+        Ok(replaced.data)
+    }
+}

@@ -1,0 +1,431 @@
+//! Names to members: which cube a query asks, which of its members, and the filters sorted into rows and groups.
+
+use super::filter::Comparison;
+use super::{DateRange, Filter, Operator, Query};
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::model::{Cube, Dimension, Granularity, Measure, Member, Model, Segment, TimeUnit};
+use std::sync::Arc;
+
+/// Where Cube explains hidden members; part of the message that clients know.
+const HIDDEN_DOCS: &str = "https://cube.dev/docs/schema/reference/joins#setting-a-primary-key";
+
+/// A selected measure.
+#[derive(Debug, Clone, Copy)]
+pub struct SelectedMeasure<'a> {
+    /// `Cube.measure`, which is also the column's key.
+    pub path: &'a str,
+    /// The measure.
+    pub measure: &'a Measure,
+}
+
+/// A selected dimension.
+#[derive(Debug, Clone, Copy)]
+pub struct SelectedDimension<'a> {
+    /// `Cube.dimension`, which is also the column's key.
+    pub path: &'a str,
+    /// The dimension.
+    pub dimension: &'a Dimension,
+}
+
+/// A time dimension of the query.
+#[derive(Debug, Clone)]
+pub struct SelectedTime<'a> {
+    /// `Cube.dimension`.
+    pub path: &'a str,
+    /// The dimension.
+    pub dimension: &'a Dimension,
+    /// Its granularity; `None` only filters.
+    pub granularity: Option<Granularity>,
+    /// `Cube.dimension.granularity`, the column's key; the path alone when there is no granularity.
+    pub key: String,
+    /// Range, if any.
+    pub range: Option<DateRange>,
+}
+
+/// A condition with its members found.
+#[derive(Debug, Clone)]
+pub enum Condition<'a> {
+    /// All hold. Without elements: true.
+    And(Vec<Condition<'a>>),
+    /// One holds. Without elements: true, as Cube.
+    Or(Vec<Condition<'a>>),
+    /// A comparison.
+    Member {
+        /// `Cube.member`.
+        path: &'a str,
+        /// The member.
+        member: Member<'a>,
+        /// The comparison.
+        operator: Operator,
+        /// Its values.
+        values: &'a [Option<String>],
+    },
+}
+
+/// A query whose names are all found in one cube.
+#[derive(Debug, Clone)]
+pub struct Resolved<'a> {
+    /// The query.
+    pub query: &'a Query,
+    /// The cube.
+    pub cube: &'a Arc<Cube>,
+    /// Dimensions, each once.
+    pub dimensions: Vec<SelectedDimension<'a>>,
+    /// Time dimensions; those with a granularity, each key once, are columns.
+    pub times: Vec<SelectedTime<'a>>,
+    /// Measures, each once.
+    pub measures: Vec<SelectedMeasure<'a>>,
+    /// Segments.
+    pub segments: Vec<&'a Segment>,
+    /// Conditions on rows, all of which must hold.
+    pub rows: Vec<Condition<'a>>,
+    /// Conditions on groups, all of which must hold.
+    pub groups: Vec<Condition<'a>>,
+}
+
+impl<'a> Resolved<'a> {
+    /// Keys of the answer's columns: dimensions, time dimensions with granularity, measures.
+    pub fn columns(&self) -> Vec<String> {
+        let dimensions = self.dimensions.iter().map(|d| d.path.to_owned());
+        let times = self.buckets().map(|time| time.key.clone());
+        let measures = self.measures.iter().map(|m| m.path.to_owned());
+        dimensions.chain(times).chain(measures).collect()
+    }
+
+    /// Time dimensions that are columns.
+    pub fn buckets(&self) -> impl Iterator<Item = &SelectedTime<'a>> {
+        self.times.iter().filter(|time| time.granularity.is_some())
+    }
+}
+
+/// Finds every name of `query`.
+///
+/// # Errors
+/// `Invalid`, with Cube's wording where Cube has one: unknown or hidden members, too many of something, several cubes.
+pub fn resolve<'a>(model: &'a Model, query: &'a Query) -> Result<Resolved<'a>> {
+    bounds(query)?;
+    let mut cubes = Cubes {
+        model,
+        found: Vec::new(),
+    };
+    let mut dimensions: Vec<SelectedDimension<'a>> = Vec::new();
+    for path in &query.dimensions {
+        let dimension = cubes.dimension(path, true)?;
+        if !dimensions.iter().any(|d| d.path == path) {
+            dimensions.push(SelectedDimension { path, dimension });
+        }
+    }
+    let mut times: Vec<SelectedTime<'a>> = Vec::new();
+    for time in &query.time_dimensions {
+        let dimension = cubes.dimension(&time.dimension, time.granularity.is_some())?;
+        let selected = selected_time(time, dimension)?;
+        let repeated = times
+            .iter_mut()
+            .find(|t| t.key == selected.key && t.range == selected.range);
+        if repeated.is_none() {
+            times.push(selected);
+        }
+    }
+    drop_repeated_columns(&mut times);
+    let mut measures: Vec<SelectedMeasure<'a>> = Vec::new();
+    for path in &query.measures {
+        let measure = cubes.measure(path, true)?;
+        if !measures.iter().any(|m| m.path == path) {
+            measures.push(SelectedMeasure { path, measure });
+        }
+    }
+    let segments: Result<Vec<&Segment>> = query.segments.iter().map(|path| cubes.segment(path)).collect();
+    let (segments, mut rows, mut groups) = (segments?, Vec::new(), Vec::new());
+    for filter in &query.filters {
+        split(filter, &mut cubes, &mut rows, &mut groups)?;
+    }
+    Ok(Resolved {
+        query,
+        cube: cubes.the_one()?,
+        dimensions,
+        times,
+        measures,
+        segments,
+        rows,
+        groups,
+    })
+}
+
+/// The same bucket with two ranges is one column; the second only filters.
+fn drop_repeated_columns(times: &mut [SelectedTime<'_>]) {
+    for at in 1..times.len() {
+        let (before, rest) = times.split_at_mut(at);
+        if let Some(time) = rest.first_mut()
+            && before.iter().any(|t| t.key == time.key && t.granularity.is_some())
+        {
+            time.granularity = None;
+        }
+    }
+}
+
+fn selected_time<'a>(time: &'a super::QueryTimeDimension, dimension: &'a Dimension) -> Result<SelectedTime<'a>> {
+    let granularity = match &time.granularity {
+        Some(name) => Some(granularity(&time.dimension, dimension, name)?),
+        None => None,
+    };
+    let key = match &time.granularity {
+        Some(name) => format!("{}.{name}", time.dimension),
+        None => time.dimension.clone(),
+    };
+    Ok(SelectedTime {
+        path: &time.dimension,
+        dimension,
+        granularity,
+        key,
+        range: time.date_range,
+    })
+}
+
+/// The granularity of this name: the dimension's own, else a predefined one.
+fn granularity(path: &str, dimension: &Dimension, name: &str) -> Result<Granularity> {
+    if let Some(own) = dimension.granularities.iter().find(|g| g.name == name) {
+        return Ok(own.clone());
+    }
+    match TimeUnit::from_name(name) {
+        Some(unit) => natural(unit),
+        None => Err(Error::invalid(format!(
+            "Granularity \"{name}\" does not exist in dimension {path}"
+        ))),
+    }
+}
+
+/// A predefined granularity.
+///
+/// # Errors
+/// None for a [`TimeUnit`]; the signature is that of [`Granularity::new`].
+pub fn natural(unit: TimeUnit) -> Result<Granularity> {
+    let interval = format!("1 {}", unit.name());
+    Granularity::new(unit.name(), Some(unit.name().to_owned()), &interval, None, None).map_err(Error::internal)
+}
+
+/// The cubes that a query's names lead to.
+struct Cubes<'a> {
+    model: &'a Model,
+    found: Vec<&'a Arc<Cube>>,
+}
+
+/// A member of a kind that a query may select.
+fn check_selectable(path: &str, cube: &Cube, public: bool, unsupported: Option<&str>, selected: bool) -> Result<()> {
+    answered(path, unsupported)?;
+    visible(path, !selected || (public && cube.public))
+}
+
+impl<'a> Cubes<'a> {
+    fn member(&mut self, path: &'a str) -> Result<(&'a Cube, Member<'a>)> {
+        let (cube, member) = self.model.member(path)?;
+        if !self.found.iter().any(|found| found.name == cube.name) {
+            self.found.push(cube);
+        }
+        Ok((cube, member))
+    }
+
+    fn dimension(&mut self, path: &'a str, selected: bool) -> Result<&'a Dimension> {
+        match self.member(path)? {
+            (cube, Member::Dimension(dimension)) => {
+                check_selectable(path, cube, dimension.public, dimension.unsupported.as_deref(), selected)?;
+                Ok(dimension)
+            }
+            _ => Err(not_found(path)),
+        }
+    }
+
+    fn measure(&mut self, path: &'a str, selected: bool) -> Result<&'a Measure> {
+        match self.member(path)? {
+            (cube, Member::Measure(measure)) => {
+                check_selectable(path, cube, measure.public, measure.unsupported.as_deref(), selected)?;
+                Ok(measure)
+            }
+            _ => Err(not_found(path)),
+        }
+    }
+
+    fn segment(&mut self, path: &'a str) -> Result<&'a Segment> {
+        match self.member(path)? {
+            (_, Member::Segment(segment)) => Ok(segment),
+            _ => Err(not_found(path)),
+        }
+    }
+
+    /// The one cube of the query. Joins are not answered yet, so a second cube is an error.
+    fn the_one(&self) -> Result<&'a Arc<Cube>> {
+        match self.found.as_slice() {
+            [] => Err(Error::invalid(
+                "Query should contain either measures, dimensions or timeDimensions with granularities in order to be valid",
+            )),
+            [cube] => Ok(cube),
+            cubes => {
+                let joined = |cube: &&Arc<Cube>| cube.unsupported.iter().any(|(key, _)| key == "joins");
+                let names: Vec<String> = cubes.iter().map(|cube| format!("'{}'", cube.name)).collect();
+                let names = names.join(", ");
+                Err(Error::invalid(if cubes.iter().any(joined) {
+                    format!("joins are not answered yet: the query needs {names}")
+                } else {
+                    format!("Can't find join path to join {names}")
+                }))
+            }
+        }
+    }
+}
+
+fn not_found(path: &str) -> Error {
+    let name = path.split_once('.').map_or(path, |(_, name)| name);
+    Error::invalid(format!("'{name}' not found for path '{path}'"))
+}
+
+fn answered(path: &str, unsupported: Option<&str>) -> Result<()> {
+    match unsupported {
+        Some(key) => Err(Error::invalid(format!("'{path}' is not answered yet: it uses `{key}`"))),
+        None => Ok(()),
+    }
+}
+
+fn visible(path: &str, public: bool) -> Result<()> {
+    if public {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "You requested hidden member: '{path}'. Please make it visible using `public: true`. Please note primaryKey \
+         fields are `public: false` by default: {HIDDEN_DOCS}."
+    )))
+}
+
+/// Refuses what could exhaust the planner before anything is planned.
+fn bounds(query: &Query) -> Result<()> {
+    let members = query.measures.len() + query.dimensions.len() + query.time_dimensions.len() + query.segments.len();
+    let too_many = |what: &str, got: usize, most: usize| {
+        Err(Error::invalid(format!(
+            "the query has {got} {what}; at most {most} are allowed"
+        )))
+    };
+    if members > limits::QUERY_MEMBERS_MAX {
+        return too_many("members", members, limits::QUERY_MEMBERS_MAX);
+    }
+    let mut leaves = 0;
+    let mut open: Vec<(&Filter, usize)> = query.filters.iter().map(|filter| (filter, 0)).collect();
+    while let Some((filter, depth)) = open.pop() {
+        if depth > limits::QUERY_FILTER_DEPTH_MAX {
+            return too_many("levels of `and` and `or`", depth, limits::QUERY_FILTER_DEPTH_MAX);
+        }
+        match filter {
+            Filter::And(inner) | Filter::Or(inner) => open.extend(inner.iter().map(|filter| (filter, depth + 1))),
+            Filter::Member { values, .. } => {
+                leaves += 1;
+                if values.len() > limits::QUERY_FILTER_VALUES_MAX {
+                    return too_many("values in one filter", values.len(), limits::QUERY_FILTER_VALUES_MAX);
+                }
+            }
+        }
+        if leaves > limits::QUERY_FILTERS_MAX {
+            return too_many("filters", leaves, limits::QUERY_FILTERS_MAX);
+        }
+    }
+    Ok(())
+}
+
+/// Sorts one condition of the top level into rows or groups.
+fn split<'a>(
+    filter: &'a Filter,
+    cubes: &mut Cubes<'a>,
+    rows: &mut Vec<Condition<'a>>,
+    groups: &mut Vec<Condition<'a>>,
+) -> Result<()> {
+    let mut kinds = Kinds::default();
+    let condition = condition(filter, cubes, &mut kinds)?;
+    if kinds.rows && kinds.groups {
+        return Err(Error::invalid(format!(
+            "You cannot use dimension and measure in same condition: {}",
+            json(filter)
+        )));
+    }
+    if kinds.groups {
+        groups.push(condition);
+    } else {
+        rows.push(condition);
+    }
+    Ok(())
+}
+
+/// Which kinds of members a condition has.
+#[derive(Default)]
+struct Kinds {
+    rows: bool,
+    groups: bool,
+}
+
+/// Recursion is bounded by [`bounds`].
+fn condition<'a>(filter: &'a Filter, cubes: &mut Cubes<'a>, kinds: &mut Kinds) -> Result<Condition<'a>> {
+    let (member, operator, values) = match filter {
+        Filter::And(inner) => {
+            let inner: Result<_> = inner.iter().map(|filter| condition(filter, cubes, kinds)).collect();
+            return Ok(Condition::And(inner?));
+        }
+        Filter::Or(inner) => {
+            let inner: Result<_> = inner.iter().map(|filter| condition(filter, cubes, kinds)).collect();
+            return Ok(Condition::Or(inner?));
+        }
+        Filter::Member {
+            member,
+            operator,
+            values,
+        } => (member, *operator, values),
+    };
+    let (_, found) = cubes.member(member)?;
+    match found {
+        Member::Measure(measure) => {
+            answered(member, measure.unsupported.as_deref())?;
+            if operator.row().comparison == Comparison::Drill {
+                kinds.rows = true;
+            } else {
+                kinds.groups = true;
+            }
+        }
+        Member::Dimension(dimension) => {
+            answered(member, dimension.unsupported.as_deref())?;
+            if operator.row().comparison == Comparison::Drill {
+                return Err(Error::invalid(format!(
+                    "`measureFilter` needs a measure, '{member}' is a dimension"
+                )));
+            }
+            kinds.rows = true;
+        }
+        Member::Segment(_) => {
+            return Err(Error::invalid(format!(
+                "'{member}' is a segment: name it in `segments`, not in `filters`"
+            )));
+        }
+    }
+    Ok(Condition::Member {
+        path: member,
+        member: found,
+        operator,
+        values,
+    })
+}
+
+/// A filter as the client wrote it, for messages.
+fn json(filter: &Filter) -> serde_json::Value {
+    match filter {
+        Filter::And(inner) => serde_json::json!({ "and": inner.iter().map(json).collect::<Vec<_>>() }),
+        Filter::Or(inner) => serde_json::json!({ "or": inner.iter().map(json).collect::<Vec<_>>() }),
+        Filter::Member {
+            member,
+            operator,
+            values,
+        } if values.is_empty() => {
+            serde_json::json!({ "member": member, "operator": operator.name() })
+        }
+        Filter::Member {
+            member,
+            operator,
+            values,
+        } => {
+            serde_json::json!({ "member": member, "operator": operator.name(), "values": values })
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! SQL of a model's author: parsed in PostgreSQL's dialect, planned against the project's tables, able only to read.
+
+use super::tables;
+use crate::error::{Error, Result};
+use arrow::datatypes::DataType;
+use datafusion::common::config::{ConfigOptions, Dialect};
+use datafusion::common::{DFSchema, TableReference};
+use datafusion::error::DataFusionError;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
+use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
+use datafusion::prelude::SessionConfig;
+use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
+use datafusion::sql::sqlparser::ast::Statement;
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::Token;
+use std::sync::{Arc, LazyLock};
+
+/// Bytes of one SQL text after its references are expanded. References to references can multiply.
+pub const SQL_BYTES_MAX: usize = 256 * 1024;
+/// Nesting of one SQL text. Deeper ones can overflow the parser's stack.
+const SQL_DEPTH_MAX: usize = 50;
+
+/// All functions that SQL can call, and the dialect. Without tables and without a place to run in.
+static FUNCTIONS: LazyLock<SessionState> = LazyLock::new(|| {
+    let mut state = base(SessionConfig::new()).build();
+    register(&mut state);
+    state
+});
+
+/// A session's beginning: the functions that come with the query engine, and PostgreSQL's dialect.
+pub fn base(mut config: SessionConfig) -> SessionStateBuilder {
+    config.options_mut().sql_parser.dialect = Dialect::PostgreSQL;
+    SessionStateBuilder::new().with_config(config).with_default_features()
+}
+
+/// Adds the functions that read JSON, and our own.
+pub fn register(state: &mut SessionState) {
+    use datafusion::execution::FunctionRegistry;
+    let registered = datafusion_functions_json::register_all(state)
+        .and_then(|()| state.register_udf(super::params::marker()).map(drop));
+    if let Err(error) = registered {
+        tracing::error!(%error, "functions could not be registered");
+    }
+}
+
+/// The functions and the dialect that models are compiled with.
+pub fn functions() -> &'static SessionState {
+    &FUNCTIONS
+}
+
+/// Parses an expression against the columns of `schema`.
+///
+/// # Errors
+/// `Model` with what is wrong.
+pub fn expression(sql: &str, schema: &DFSchema) -> Result<Expr> {
+    let parser = Parser::new(&PostgreSqlDialect {})
+        .with_recursion_limit(SQL_DEPTH_MAX)
+        .try_with_sql(checked(sql)?);
+    let parsed = parser.and_then(|mut parser| {
+        let expr = parser.parse_expr()?;
+        parser.expect_token(&Token::EOF)?;
+        Ok(expr)
+    });
+    let expr = parsed.map_err(|error| Error::model(error.to_string()))?;
+    let tables = Tables;
+    let planner = SqlToRel::new_with_options(&tables, options());
+    planner
+        .sql_to_expr(expr, schema, &mut PlannerContext::new())
+        .map_err(model_error)
+}
+
+/// Plans a query over the project's tables.
+///
+/// # Errors
+/// `Model` with what is wrong: bad SQL, several statements, anything that is not a query.
+pub fn query(sql: &str) -> Result<LogicalPlan> {
+    let statement = statement(checked(sql)?)?;
+    if !matches!(statement, Statement::Query(_)) {
+        return Err(Error::model("`sql` of a cube must be one SELECT query"));
+    }
+    let tables = Tables;
+    let planner = SqlToRel::new_with_options(&tables, options());
+    let plan = planner.sql_statement_to_plan(statement).map_err(model_error)?;
+    super::check::read_only(&plan)?;
+    Ok(plan)
+}
+
+fn checked(sql: &str) -> Result<&str> {
+    if sql.len() > SQL_BYTES_MAX {
+        return Err(Error::model(format!(
+            "SQL of {} bytes after expanding its references; at most {SQL_BYTES_MAX} are allowed",
+            sql.len()
+        )));
+    }
+    Ok(sql)
+}
+
+fn statement(sql: &str) -> Result<Statement> {
+    let parser = Parser::new(&PostgreSqlDialect {})
+        .with_recursion_limit(SQL_DEPTH_MAX)
+        .try_with_sql(sql);
+    let statements = parser.and_then(|mut parser| parser.parse_statements());
+    let mut statements = statements.map_err(|error| Error::model(error.to_string()))?.into_iter();
+    match (statements.next(), statements.next()) {
+        (Some(statement), None) => Ok(statement),
+        _ => Err(Error::model("exactly one statement is allowed")),
+    }
+}
+
+fn options() -> ParserOptions {
+    ParserOptions::new()
+}
+
+/// An error of planning as an error of the model, without the planner's prefixes.
+pub fn model_error(error: DataFusionError) -> Error {
+    let message = error.strip_backtrace();
+    let plain = message
+        .rsplit_once("Error: ")
+        .map_or(message.as_str(), |(_, last)| last);
+    let plain = plain.rsplit_once("error: ").map_or(plain, |(_, last)| last).to_owned();
+    Error::model(plain)
+}
+
+/// What SQL can name: the tables of the project and the registered functions. There are no table functions, so nothing
+/// outside the project can be read.
+struct Tables;
+
+impl ContextProvider for Tables {
+    fn get_table_source(&self, name: TableReference) -> datafusion::error::Result<Arc<dyn TableSource>> {
+        let known_schema = name.catalog().is_none() && name.schema().is_none_or(|schema| schema == "public");
+        if !known_schema {
+            return Err(DataFusionError::Plan(format!(
+                "table `{name}` does not exist: SQL can read `{}`",
+                tables::ALL.join("` and `")
+            )));
+        }
+        tables::source(name.table()).map_err(|error| DataFusionError::Plan(error.message().to_owned()))
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        functions().expr_planners()
+    }
+
+    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
+        None
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        functions().scalar_functions().get(name).cloned()
+    }
+
+    fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
+        functions().higher_order_functions().get(name).cloned()
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        functions().aggregate_functions().get(name).cloned()
+    }
+
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        functions().window_functions().get(name).cloned()
+    }
+
+    fn get_variable_type(&self, _: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        functions().config_options()
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        functions().scalar_functions().keys().cloned().collect()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        functions().higher_order_functions().keys().cloned().collect()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        functions().aggregate_functions().keys().cloned().collect()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        functions().window_functions().keys().cloned().collect()
+    }
+}

@@ -3,7 +3,7 @@
 import unittest
 
 from support import replayer
-from support.tally import Tally, free_port
+from support.tally import Tally, free_port, wait_until
 from test_delta_reader import read, table_of
 
 NAMES = ["snowplow-node", "snowplow-python"]
@@ -38,10 +38,14 @@ class Lifecycle(unittest.TestCase):
             self.assertIn(str(tally.data_dir), tally.log(), "the message names the folder")
             self.assertEqual(tally.count("snowplow"), expected.events, "the first goes on")
 
-    def test_a_funnel_file_is_there_on_the_next_request(self):
+    def test_a_new_funnel_file_is_there_without_a_restart(self):
         with Tally() as tally:
             path = tally.models_dir / "funnels" / "late.yaml"
             path.write_text("name: late\nseconds_to_convert: 60\nsteps:\n  - {name: a, target: /a, action: pageview}\n")
+            def names():
+                return {cube["name"] for cube in tally.meta("site")["cubes"]}
+
+            wait_until(lambda: "late" in names(), "the new funnel in the model", seconds=5)
             query = {"measures": ["late.count"], "dimensions": ["late.step"]}
             self.assertEqual(tally.load("site", query), [{"late.step": "1", "late.count": "0"}])
 

@@ -6,18 +6,57 @@ use crate::support::events::page_view;
 use crate::support::{SEED_FUNNEL, write_funnel};
 use engine::clock::FixedClock;
 use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// 2023-02-10T00:00:00Z.
 const FEBRUARY_10: u64 = 1_675_987_200;
 const HOUR: u64 = 3600;
 
-/// A server whose clock shows the end of February 2023, with the seed's funnel.
-fn server() -> Server {
-    let mut wanted = Wanted::default();
-    wanted.clock = FixedClock::new(((FEBRUARY_10 + 18 * 24 * HOUR) * 1_000_000) as i64);
-    let server = Server::start_with(wanted);
-    write_funnel(&server.models_dir());
-    server
+/// The end of February 2023.
+const NOW: u64 = FEBRUARY_10 + 18 * 24 * HOUR;
+
+/// A server whose clock is set by the test, and its file of the seed's funnel.
+struct Site {
+    server: Server,
+    clock: Arc<FixedClock>,
+    seconds: AtomicU64,
+    funnel: PathBuf,
+}
+
+impl Site {
+    fn start() -> Self {
+        let clock = FixedClock::new((NOW * 1_000_000) as i64);
+        let wanted = Wanted {
+            clock: Arc::<FixedClock>::clone(&clock),
+            ..Wanted::default()
+        };
+        let server = Server::start_with(wanted);
+        let funnel = write_funnel(&server.models_dir());
+        let site = Self {
+            server,
+            clock,
+            seconds: AtomicU64::new(NOW),
+            funnel,
+        };
+        site.edit(&site.funnel, Some(SEED_FUNNEL));
+        site
+    }
+
+    fn client(&self) -> Client {
+        self.server.client()
+    }
+
+    /// Writes or deletes a file, and lets the second pass after which the server looks at its files again.
+    fn edit(&self, path: &Path, text: Option<&str>) {
+        match text {
+            Some(text) => std::fs::write(path, text).unwrap(),
+            None => std::fs::remove_file(path).unwrap(),
+        }
+        let now = self.seconds.fetch_add(2, Ordering::SeqCst) + 2;
+        self.clock.set((now * 1_000_000) as i64);
+    }
 }
 
 fn visit(client: &Client, visitor: &str, steps: &[(&str, u64)]) {
@@ -68,14 +107,14 @@ fn three_days(client: &Client) {
 
 #[test]
 fn every_step_is_there_also_with_no_event_at_all() {
-    let server = server();
-    assert_eq!(ask(&server.client(), &json!([])), [(1, 0), (2, 0), (3, 0)]);
+    let site = Site::start();
+    assert_eq!(ask(&site.client(), &json!([])), [(1, 0), (2, 0), (3, 0)]);
 }
 
 #[test]
 fn counts_are_cumulative_and_the_window_is_closed() {
-    let server = server();
-    let client = server.client();
+    let site = Site::start();
+    let client = site.client();
     three_days(&client);
     assert_eq!(ask(&client, &json!([])), [(1, 3), (2, 2), (3, 1)]);
     let at = FEBRUARY_10 + 100 * HOUR;
@@ -99,7 +138,7 @@ fn counts_are_cumulative_and_the_window_is_closed() {
         &[("/page3.html", at), ("/page2.html", at + 1), ("/page1.html", at + 2)],
     );
     assert_eq!(ask(&client, &json!([])), [(1, 6), (2, 4), (3, 2)]);
-    server.flush();
+    site.server.flush();
     assert_eq!(
         ask(&client, &json!([])),
         [(1, 6), (2, 4), (3, 2)],
@@ -109,8 +148,8 @@ fn counts_are_cumulative_and_the_window_is_closed() {
 
 #[test]
 fn every_date_operator_selects_entries() {
-    let server = server();
-    let client = server.client();
+    let site = Site::start();
+    let client = site.client();
     three_days(&client);
     let day = |operator: &str, values: &[&str]| json!([{"member": "completed_purchase.date", "operator": operator, "values": values}]);
     let cases: [(Value, [u64; 3]); 10] = [
@@ -133,8 +172,8 @@ fn every_date_operator_selects_entries() {
 
 #[test]
 fn a_conversion_may_end_after_the_range_its_entry_lies_in() {
-    let server = server();
-    let client = server.client();
+    let site = Site::start();
+    let client = site.client();
     let night = FEBRUARY_10 + 24 * HOUR - 60;
     visit(
         &client,
@@ -152,13 +191,10 @@ fn a_conversion_may_end_after_the_range_its_entry_lies_in() {
 
 #[test]
 fn the_seed_s_own_query_answers_with_an_order_that_names_another_funnel() {
-    let server = server();
-    let client = server.client();
-    std::fs::write(
-        server.models_dir().join("funnels/signup.yaml"),
-        SEED_FUNNEL.replace("completed_purchase", "signup"),
-    )
-    .unwrap();
+    let site = Site::start();
+    let client = site.client();
+    let second = SEED_FUNNEL.replace("completed_purchase", "signup");
+    site.edit(&site.funnel.with_file_name("signup.yaml"), Some(&second));
     three_days(&client);
     let query = json!({
         "measures": ["signup.count"], "order": {"completed_purchase.count": "desc"}, "dimensions": ["signup.step"],
@@ -177,15 +213,14 @@ fn the_seed_s_own_query_answers_with_an_order_that_names_another_funnel() {
 }
 
 #[test]
-fn an_edited_file_is_in_the_next_answer() {
-    let server = server();
-    let client = server.client();
+fn an_edited_file_is_in_the_next_second_s_answer() {
+    let site = Site::start();
+    let client = site.client();
     three_days(&client);
     assert_eq!(ask(&client, &json!([])), [(1, 3), (2, 2), (3, 1)]);
-    let path = write_funnel(&server.models_dir());
-    std::fs::write(&path, SEED_FUNNEL.replace("3600", "90")).unwrap();
+    site.edit(&site.funnel, Some(&SEED_FUNNEL.replace("3600", "90")));
     assert_eq!(ask(&client, &json!([])), [(1, 3), (2, 2), (3, 0)]);
-    std::fs::remove_file(&path).unwrap();
+    site.edit(&site.funnel, None);
     let gone = client.load("shop", &json!({"measures": ["completed_purchase.count"]}));
     assert_eq!(
         (gone.status, gone.error()),
@@ -194,39 +229,39 @@ fn an_edited_file_is_in_the_next_answer() {
             "Cube 'completed_purchase' not found for path 'completed_purchase.count'".to_owned()
         )
     );
-    std::fs::write(&path, SEED_FUNNEL).unwrap();
+    site.edit(&site.funnel, Some(SEED_FUNNEL));
     assert_eq!(ask(&client, &json!([])), [(1, 3), (2, 2), (3, 1)]);
+    assert_eq!(site.server.model_problems("shop"), Vec::<String>::new());
 }
 
 #[test]
 fn a_broken_file_keeps_the_last_good_version_and_says_where() {
-    let server = server();
-    let client = server.client();
+    let site = Site::start();
+    let client = site.client();
     three_days(&client);
     assert_eq!(ask(&client, &json!([])), [(1, 3), (2, 2), (3, 1)]);
-    let path = write_funnel(&server.models_dir());
+    let wrong = |from: &str, to: &str| SEED_FUNNEL.replacen(from, to, 1);
     let broken = [
-        (
-            SEED_FUNNEL.replace("seconds_to_convert: 3600", "seconds_to_convert: soon"),
-            2,
-        ),
-        (
-            SEED_FUNNEL.replace(
-                "action: 'pageview'\n  - name: view_page_2",
-                "action: 'click'\n  - name: view_page_2",
-            ),
-            6,
-        ),
-        (SEED_FUNNEL.replace("steps:", "  steps: ["), 3),
+        (wrong("seconds_to_convert: 3600", "seconds_to_convert: soon"), 2),
+        (wrong("action: 'pageview'", "action: 'click'"), 6),
+        (wrong("steps:", "steps: ["), 3),
     ];
-    for (text, _line) in broken {
-        std::fs::write(&path, &text).unwrap();
+    for (text, line) in broken {
+        site.edit(&site.funnel, Some(&text));
         assert_eq!(
             ask(&client, &json!([])),
             [(1, 3), (2, 2), (3, 1)],
             "the last good version answers for:\n{text}"
         );
+        let problems = site.server.model_problems("shop");
+        let named = |problem: &String| {
+            let place = problem.split(": ").next().unwrap_or_default();
+            let found: Option<u32> = place.rsplit(':').next().and_then(|number| number.parse().ok());
+            place.contains("completed_purchase.yaml:") && found.is_some_and(|found| found >= line)
+        };
+        assert!(problems.iter().any(named), "not file and line {line} in {problems:?}");
     }
-    std::fs::write(&path, SEED_FUNNEL).unwrap();
+    site.edit(&site.funnel, Some(SEED_FUNNEL));
     assert_eq!(ask(&client, &json!([])), [(1, 3), (2, 2), (3, 1)]);
+    assert_eq!(site.server.model_problems("shop"), Vec::<String>::new());
 }

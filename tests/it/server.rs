@@ -142,6 +142,12 @@ impl Server {
 
     /// What is wrong with a project's model files, one `file:line: message` each.
 
+    /// What is wrong with a project's model files, one `file:line: message` each.
+    pub fn model_problems(&self, project: &str) -> Vec<String> {
+        let problems = self.app.engine.model_problems(&ProjectId::new(project).unwrap());
+        problems.iter().map(ToString::to_string).collect()
+    }
+
     /// Stops as SIGTERM does, and starts again on the same folder.
     pub fn restart(mut self, wanted: Wanted) -> Self {
         let folder = self.folder.take();

@@ -157,7 +157,11 @@ class Tally:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self):
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.remove()
+            raise
 
     def __exit__(self, kind, error, trace):
         if kind is not None:
@@ -174,6 +178,12 @@ class Tally:
                 return json.load(reply)["data"]
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{error.code} for {query}: {error.read().decode(errors='replace')}") from None
+
+    def meta(self, project):
+        """The model as clients see it."""
+        request = urllib.request.Request(f"{self.url}/cubejs-api/v1/meta", headers={"authorization": token(project)})
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            return json.load(reply)
 
     def count(self, project, measure="TrackedEvents.count", **query):
         return int(self.load(project, {"measures": [measure], **query})[0][measure])

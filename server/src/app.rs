@@ -5,6 +5,7 @@ use crate::auth::jwt::{TokenRules, Verifier};
 use crate::auth::{Projects, Secrets};
 use crate::config::Settings;
 use crate::error::Failure;
+use crate::ingest::enrich::Enricher;
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use engine::clock::Clock;
@@ -24,6 +25,8 @@ pub struct App {
     pub secrets: Secrets,
     /// Checks the tokens of queries.
     pub tokens: Verifier,
+    /// What ingest keeps between requests.
+    pub enricher: Enricher,
 }
 
 /// The state of the routers.
@@ -55,6 +58,7 @@ impl App {
             projects,
             secrets,
             tokens,
+            enricher: Enricher::new()?,
         }))
     }
 
@@ -83,6 +87,7 @@ fn token_rules(settings: &Settings, secrets: &Secrets) -> TokenRules {
 pub fn router(app: SharedApp) -> Router {
     Router::new()
         .merge(crate::admin::router())
+        .merge(crate::ingest::router())
         .fallback(not_found)
         .with_state(app)
 }

@@ -5,6 +5,7 @@ pub mod app;
 pub mod auth;
 pub mod config;
 pub mod error;
+pub mod ingest;
 pub mod limits;
 pub mod listen;
 

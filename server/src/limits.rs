@@ -29,8 +29,8 @@ pub const HEADER_BYTES_MAX: usize = 32 * 1024;
 pub const INGEST_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of an ingest body after decompression.
 pub const INGEST_DECODED_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Decompressed bytes for each compressed one; real batches reach 20.
-pub const INGEST_DECODED_RATIO_MAX: usize = 100;
+/// Decompressed bytes for each compressed one: batches of equal events reach 100, bombs 1,000.
+pub const INGEST_DECODED_RATIO_MAX: usize = 200;
 /// Bytes of a query's body or query string. The largest that clients send hold some thousand filter values.
 pub const QUERY_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a token; more is not looked at.

@@ -63,8 +63,9 @@ impl Secrets {
     pub fn daily_salt(&self, now_micros: i64) -> io::Result<[u8; SECRET_BYTES]> {
         let day = now_micros.div_euclid(engine::clock::DAY_MICROS);
         let mut kept = self.salt.lock();
+        // A request that came just before midnight may be read just after: it must not bring the old day back.
         let known = kept.clone().or_else(|| read_json(&self.salt_path));
-        let current = match known.filter(|known| known.day == day) {
+        let current = match known.filter(|known| known.day >= day) {
             Some(known) => known,
             None => {
                 let mut bytes = [0; SECRET_BYTES];

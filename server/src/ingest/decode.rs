@@ -4,18 +4,13 @@
 //! gzip, JSON, a `data=` form or base64.
 
 use super::failure::Failure;
+use crate::limits::{INGEST_DECODED_BYTES_MAX, INGEST_DECODED_RATIO_MAX};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use std::borrow::Cow;
 use std::io::Read;
 
-/// Bytes of one body as sent. A batch of 1,000 events of 1 KiB without compression fits four times.
-pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Bytes of one body after decompression.
-pub const DECODED_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// How many times larger a body may become. Batches of equal events reach 100, bombs 1,000.
-pub const EXPANSION_MAX: usize = 200;
 /// Decoded size up to which the expansion is not judged, so that a small repetitive batch passes.
 const EXPANSION_FREE_BYTES: usize = 256 * 1024;
 /// Forms and base64 around one another: gzip, form, base64, gzip.
@@ -36,7 +31,9 @@ pub fn body<'a>(bytes: &'a [u8], content_encoding: Option<&str>) -> Result<Cow<'
             None => return text(bytes),
         }
     }
-    Err(Failure::undecodable("the body is wrapped in more layers of encoding than any SDK sends"))
+    Err(Failure::undecodable(
+        "the body is wrapped in more layers of encoding than any SDK sends",
+    ))
 }
 
 /// Takes one layer off; nothing when the bytes look like JSON already.
@@ -48,7 +45,9 @@ fn peel(bytes: &[u8], content_encoding: Option<&str>) -> Result<Option<Vec<u8>>,
     }
     if let Some(coding) = content_encoding.map(str::trim)
         && !coding.is_empty()
-        && !["gzip", "x-gzip", "identity"].iter().any(|known| coding.eq_ignore_ascii_case(known))
+        && !["gzip", "x-gzip", "identity"]
+            .iter()
+            .any(|known| coding.eq_ignore_ascii_case(known))
     {
         return Err(Failure::coding(coding));
     }
@@ -88,7 +87,8 @@ fn trim(bytes: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
 }
 
 fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, Failure> {
-    let bound = DECODED_BYTES_MAX.min(EXPANSION_FREE_BYTES.max(bytes.len().saturating_mul(EXPANSION_MAX)));
+    let bound =
+        INGEST_DECODED_BYTES_MAX.min(EXPANSION_FREE_BYTES.max(bytes.len().saturating_mul(INGEST_DECODED_RATIO_MAX)));
     let mut out = Vec::with_capacity((bytes.len() * 4).min(bound));
     let limit = u64::try_from(bound).unwrap_or(u64::MAX);
     flate2::read::MultiGzDecoder::new(bytes)
@@ -97,7 +97,7 @@ fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, Failure> {
         .map_err(|error| Failure::undecodable(format!("the body begins like gzip but does not unpack: {error}")))?;
     if out.len() > bound {
         return Err(Failure::too_large(format!(
-            "the body unpacks to more than {bound} bytes ({DECODED_BYTES_MAX} at most, and {EXPANSION_MAX} times its \
+            "the body unpacks to more than {bound} bytes ({INGEST_DECODED_BYTES_MAX} at most, and {INGEST_DECODED_RATIO_MAX} times its \
              packed size); send smaller batches"
         )));
     }
@@ -149,7 +149,9 @@ fn text(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, str>, Failure> {
         Cow::Owned(bytes) => Cow::Owned(String::from_utf8(bytes).map_err(|e| not_utf8(e.utf8_error()))?),
     };
     if text.is_empty() {
-        return Err(Failure::undecodable("the body is empty; it must be a JSON object or array of events"));
+        return Err(Failure::undecodable(
+            "the body is empty; it must be a JSON object or array of events",
+        ));
     }
     Ok(clean_surrogates(text))
 }

@@ -41,12 +41,8 @@ impl Failure {
     }
 
     /// 404: no protocol has this route.
-    pub fn no_route(path: &str) -> Self {
-        let message = format!(
-            "nothing is served at `{}`; events go to /v1/events, /api/v1/event (Jitsu) or \
-             /com.snowplowanalytics.snowplow/tp2 (Snowplow, GitLab)",
-            beginning(path, 200)
-        );
+    pub fn no_route(method: &str, path: &str) -> Self {
+        let message = format!("Cannot {} {}", beginning(method, 32), beginning(path, 200));
         Self::new(StatusCode::NOT_FOUND, "no_such_route", message)
     }
 
@@ -54,6 +50,12 @@ impl Failure {
     pub fn method(method: &str, allowed: &str) -> Self {
         let message = format!("method {} is not served here, use {allowed}", beginning(method, 32));
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+    }
+
+    /// 408: the body did not come, or not in time.
+    pub fn cut_off(cause: &str) -> Self {
+        let message = format!("the body did not arrive: {}", beginning(cause, 120));
+        Self::new(StatusCode::REQUEST_TIMEOUT, "body_cut_off", message)
     }
 
     /// 413: more bytes or events than one request may hold.
@@ -71,8 +73,8 @@ impl Failure {
     }
 
     /// Seconds after which the client should try again, on a failure that may pass.
-    pub fn retry_after_s(&self) -> Option<u32> {
-        (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(2)
+    pub fn retry_after_seconds(&self) -> Option<u16> {
+        (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(crate::error::RETRY_AFTER_SECONDS)
     }
 
     /// The reply's body.
@@ -95,14 +97,7 @@ impl From<Error> for Failure {
             ErrorKind::Fenced => (StatusCode::SERVICE_UNAVAILABLE, "not_the_writer"),
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
-        if kind != ErrorKind::Overloaded {
-            tracing::error!(?error, "events could not be stored");
-        }
-        let message = if kind.is_client_safe() {
-            error.message().to_owned()
-        } else {
-            "the events could not be stored; send them again later".to_owned()
-        };
+        let message = crate::error::client_text(&error).to_owned();
         Self::new(status, code, message)
     }
 }

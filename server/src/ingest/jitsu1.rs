@@ -42,7 +42,9 @@ const UNSTABLE: &[&str] = &["_timestamp", "sent_at", "retry_count"];
 fn key(parts: &Parts) -> Option<Cow<'_, str>> {
     let header = |name| parts.header(name).map(Cow::Borrowed);
     let random_name = || {
-        let found = parts.parameters().find(|(name, value)| name.starts_with("p_") && !value.is_empty());
+        let found = parts
+            .parameters()
+            .find(|(name, value)| name.starts_with("p_") && !value.is_empty());
         found.map(|(_, value)| value)
     };
     parts
@@ -75,7 +77,10 @@ fn translate(sink: &mut Sink<'_>, input: Input<'_>) -> Result<(), Failure> {
     let from_server = sink.parts().path.starts_with("/api/v1/s2s/");
     let call = Call {
         origin: if from_server { Origin::Server } else { Origin::Browser },
-        drop_anonymous_id: matches!(sink.parts().parameter("cookie_policy").as_deref(), Some("strict" | "comply")),
+        drop_anonymous_id: matches!(
+            sink.parts().parameter("cookie_policy").as_deref(),
+            Some("strict" | "comply")
+        ),
     };
     let (template, events) = batch(body)?;
     if sink.default_project().is_none() {
@@ -133,7 +138,9 @@ fn pixel_event(parts: &Parts) -> Result<String, Failure> {
             event.text(&name, &value);
         }
     }
-    event.finish().ok_or_else(|| Failure::undecodable("the pixel's query string holds no event"))
+    event
+        .finish()
+        .ok_or_else(|| Failure::undecodable("the pixel's query string holds no event"))
 }
 
 /// What is the same for all events of a call.
@@ -207,7 +214,11 @@ impl Reading {
         };
         let event = &mut self.draft.event;
         if let Some(column) = text_column {
-            let text = if column == Column::EventId { value.id() } else { value.text() };
+            let text = if column == Column::EventId {
+                value.id()
+            } else {
+                value.text()
+            };
             if let Some(text) = &text {
                 event.set_text(column, Some(text));
             }
@@ -310,7 +321,10 @@ impl Reading {
         match name {
             "conversion" => {
                 if let Some(conversion) = value.object() {
-                    conversion.iter().filter(|(name, _)| *name != "conversion").for_each(|(n, v)| self.measure(n, v));
+                    conversion
+                        .iter()
+                        .filter(|(name, _)| *name != "conversion")
+                        .for_each(|(n, v)| self.measure(n, v));
                 }
             }
             "revenue" => {
@@ -343,10 +357,17 @@ impl Reading {
             self.extra.text("event_type", &kind);
         }
         let [doc_host, doc_path, doc_search] = self.doc;
-        if event.get(Column::PageUrl).and(event.text(Column::PageUrl).and_then(host)).is_none() {
+        if event
+            .get(Column::PageUrl)
+            .and(event.text(Column::PageUrl).and_then(host))
+            .is_none()
+        {
             event.set_text(Column::PageHost, doc_host.map(|h| h.to_ascii_lowercase()).as_deref());
             event.set_text(Column::PagePath, doc_path.as_deref());
-            event.set_text(Column::PageQuery, doc_search.as_deref().map(|q| q.trim_start_matches('?')));
+            event.set_text(
+                Column::PageQuery,
+                doc_search.as_deref().map(|q| q.trim_start_matches('?')),
+            );
         }
         let json = [
             (Column::Properties, self.properties.finish()),
@@ -365,9 +386,27 @@ impl Reading {
 /// Names of the context, whose explicit nulls mean nothing.
 fn is_context(name: &str) -> bool {
     const NAMES: &[&str] = &[
-        "event_id", "url", "referer", "page_title", "user_agent", "user_language", "doc_encoding", "doc_host", "doc_path",
-        "doc_search", "screen_resolution", "vp_size", "local_tz_offset", "utc_time", "user", "ids", "utm", "click_id",
-        "api_key", "src", "source_ip",
+        "event_id",
+        "url",
+        "referer",
+        "page_title",
+        "user_agent",
+        "user_language",
+        "doc_encoding",
+        "doc_host",
+        "doc_path",
+        "doc_search",
+        "screen_resolution",
+        "vp_size",
+        "local_tz_offset",
+        "utc_time",
+        "user",
+        "ids",
+        "utm",
+        "click_id",
+        "api_key",
+        "src",
+        "source_ip",
     ];
     NAMES.contains(&name)
 }

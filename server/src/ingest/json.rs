@@ -93,7 +93,11 @@ impl<'a> Json<'a> {
 
     /// A whole number, from a number (`3.0` counts) or a string that holds one.
     pub(crate) fn i64(self) -> Option<i64> {
-        let text = if self.is_number() { Cow::Borrowed(self.0) } else { self.text()? };
+        let text = if self.is_number() {
+            Cow::Borrowed(self.0)
+        } else {
+            self.text()?
+        };
         if let Ok(whole) = text.trim().parse::<i64>() {
             return Some(whole);
         }

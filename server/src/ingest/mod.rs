@@ -5,8 +5,8 @@
 //! `translate` and add one row here.
 
 pub mod decode;
-pub mod enrich;
 mod edge;
+pub mod enrich;
 pub mod failure;
 mod jitsu1;
 pub(crate) mod json;
@@ -14,7 +14,7 @@ mod native;
 mod sink;
 mod snowplow;
 
-pub use edge::{Edge, router};
+pub use edge::router;
 pub use failure::Failure;
 pub use sink::{Env, ProjectBatch, Rejection, Sink, Translated};
 
@@ -44,19 +44,27 @@ pub struct Parts {
     pub query: String,
     /// The headers.
     pub headers: HeaderMap,
-    /// The other end of the connection.
-    pub peer: Option<IpAddr>,
+    /// The client's address, as trusted proxies tell it.
+    pub client_ip: Option<IpAddr>,
 }
 
 impl Parts {
     /// The first value of a header, if it is visible ASCII.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok().map(str::trim).filter(|v| !v.is_empty())
+        self.headers
+            .get(name)?
+            .to_str()
+            .ok()
+            .map(str::trim)
+            .filter(|v| !v.is_empty())
     }
 
     /// The first value of a query parameter.
     pub fn parameter(&self, name: &str) -> Option<Cow<'_, str>> {
-        self.parameters().find(|(n, _)| n == name).map(|(_, value)| value).filter(|v| !v.is_empty())
+        self.parameters()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value)
+            .filter(|v| !v.is_empty())
     }
 
     /// All query parameters, decoded.
@@ -111,12 +119,17 @@ impl Path {
     fn matches(self, path: &str) -> bool {
         match self {
             Path::Is(exact) => path == exact,
-            Path::Begins(start) => path.strip_prefix(start).is_some_and(|rest| !rest.is_empty() && !rest.contains('/')),
+            Path::Begins(start) => path
+                .strip_prefix(start)
+                .is_some_and(|rest| !rest.is_empty() && !rest.contains('/')),
             Path::VendorVersion => {
                 let mut segments = path.split('/').skip(1);
                 let (vendor, version, rest) = (segments.next(), segments.next(), segments.next());
                 let vendor = vendor.unwrap_or_default();
-                rest.is_none() && version.is_some_and(|v| !v.is_empty()) && vendor.contains('.') && !vendor.starts_with('.')
+                rest.is_none()
+                    && version.is_some_and(|v| !v.is_empty())
+                    && vendor.contains('.')
+                    && !vendor.starts_with('.')
             }
         }
     }
@@ -152,19 +165,26 @@ pub static PROTOCOLS: &[Protocol] = &[native::PROTOCOL, jitsu1::PROTOCOL, snowpl
 /// # Errors
 /// 404 when no row has the path, 405 when one has it for other methods.
 pub fn find(method: &Method, path: &str) -> Result<&'static Protocol, Failure> {
-    let mut allowed: Vec<&str> = Vec::new();
-    for protocol in PROTOCOLS {
-        for (methods, _) in protocol.routes.iter().filter(|(_, at)| at.matches(path)) {
-            if methods.contains(method) {
-                return Ok(protocol);
-            }
-            allowed.extend(methods.iter().map(Method::as_str));
+    let allowed = methods(path);
+    let found = allowed.iter().find(|(allowed, _)| *allowed == method);
+    match found {
+        Some((_, protocol)) => Ok(protocol),
+        None if allowed.is_empty() => Err(Failure::no_route(method.as_str(), path)),
+        None => {
+            let names: Vec<&str> = allowed.iter().map(|(allowed, _)| allowed.as_str()).collect();
+            Err(Failure::method(method.as_str(), &names.join(" or ")))
         }
     }
-    if allowed.is_empty() {
-        return Err(Failure::no_route(path));
-    }
-    Err(Failure::method(method.as_str(), &allowed.join(" or ")))
+}
+
+/// The methods a path is served for, each with its protocol. None when no protocol has the path.
+pub fn methods(path: &str) -> Vec<(&'static Method, &'static Protocol)> {
+    let routes = PROTOCOLS
+        .iter()
+        .flat_map(|protocol| protocol.routes.iter().map(move |route| (route, protocol)));
+    let here = routes.filter(|((_, at), _)| at.matches(path));
+    here.flat_map(|((methods, _), protocol)| methods.iter().map(move |method| (method, protocol)))
+        .collect()
 }
 
 /// The path with runs of slashes made one and without a slash at the end: SDKs join hosts and paths carelessly.
@@ -216,4 +236,4 @@ pub fn translate(protocol: &'static Protocol, parts: &Parts, body: &str, env: &E
 const UNPARSABLE: &str = "undecodable_body";
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

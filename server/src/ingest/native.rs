@@ -14,6 +14,8 @@
 //! * `type` is `track` when the event has a name, else it must be there.
 //! * An event with an `event_id` is stored once, however often it is sent. Without one but with a `timestamp` the id is made
 //!   from the event's content, so a repeated request is harmless too; with neither, every sending counts.
+//! * `timestamp` is the sender's clock; with `sent_at` beside it, its error is taken out. `ts` is a statement and is left as it is
+//!   (for imports).
 //! * Times are ISO 8601 or numbers of seconds, milliseconds or microseconds. Without one, the time of arrival counts.
 //! * Members with other names are kept in `properties`. A known member with a value of the wrong type makes its event
 //!   rejected; the others of the batch are stored.
@@ -43,11 +45,27 @@ pub(super) const PROTOCOL: Protocol = Protocol {
 
 /// The values of `event_type`.
 pub(super) const TYPES: &[&str] = &[
-    "page", "screen", "track", "identify", "group", "alias", "ping", "leave", "engagement", "click", "error", "performance",
+    "page",
+    "screen",
+    "track",
+    "identify",
+    "group",
+    "alias",
+    "ping",
+    "leave",
+    "engagement",
+    "click",
+    "error",
+    "performance",
 ];
 
 /// Columns the server decides; a client's value for them is kept in `extra`.
-const SERVER_COLUMNS: &[Column] = &[Column::VisitorId, Column::Protocol, Column::ReceivedAt, Column::HashedAnonymousId];
+const SERVER_COLUMNS: &[Column] = &[
+    Column::VisitorId,
+    Column::Protocol,
+    Column::ReceivedAt,
+    Column::HashedAnonymousId,
+];
 
 /// Columns that hold JSON, and whether it is an object (else an array or an object).
 const JSON_COLUMNS: &[(Column, bool)] = &[
@@ -77,7 +95,10 @@ fn key(parts: &Parts) -> Option<Cow<'_, str>> {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
     });
-    bearer.or_else(|| parts.header("x-write-key")).map(Cow::Borrowed).or_else(|| parts.parameter("key"))
+    bearer
+        .or_else(|| parts.header("x-write-key"))
+        .map(Cow::Borrowed)
+        .or_else(|| parts.parameter("key"))
 }
 
 fn translate(sink: &mut Sink<'_>, input: Input<'_>) -> Result<(), Failure> {
@@ -107,7 +128,8 @@ fn event(sink: &mut Sink<'_>, object: &Object<'_>, origin: Origin) -> Result<Dra
             continue;
         }
         match name {
-            "timestamp" | "ts" | "client_ts" => draft.client_ts = Some(time(name, value)?),
+            "timestamp" | "client_ts" => draft.client_ts = Some(time(name, value)?),
+            "ts" => draft.true_ts = Some(time(name, value)?),
             "sent_at" => draft.sent_at = Some(time(name, value)?),
             "properties" if value.is_object() => properties = Some(value),
             "properties" => return Err(Reject::field(name, value.raw(), "an object")),
@@ -115,7 +137,11 @@ fn event(sink: &mut Sink<'_>, object: &Object<'_>, origin: Origin) -> Result<Dra
                 let stated = value.text().and_then(|text| Origin::from_name(&text));
                 draft.origin = stated.ok_or_else(|| Reject::field(name, value.raw(), "browser, server or mobile"))?;
             }
-            "ip" => draft.set_ip(&value.text().ok_or_else(|| Reject::field(name, value.raw(), "an address"))?),
+            "ip" => draft.set_ip(
+                &value
+                    .text()
+                    .ok_or_else(|| Reject::field(name, value.raw(), "an address"))?,
+            ),
             _ => match column(name) {
                 Some(column) if SERVER_COLUMNS.contains(&column) => server_owned.raw(name, value.raw()),
                 Some(column) => set(&mut draft, column, name, value)?,
@@ -132,7 +158,7 @@ fn event(sink: &mut Sink<'_>, object: &Object<'_>, origin: Origin) -> Result<Dra
     {
         draft.event.set(Column::Extra, extra);
     }
-    if draft.event.get(Column::EventId).is_none() && draft.client_ts.is_some() {
+    if draft.event.get(Column::EventId).is_none() && draft.client_ts.or(draft.true_ts).is_some() {
         let id = sink.content_id(object, &["sent_at"]);
         draft.event.set(Column::EventId, id);
     }
@@ -157,7 +183,13 @@ fn time(name: &str, value: Json<'_>) -> Result<Micros, Reject> {
         None if value.is_number() => parse_time(value.raw()).or_else(|| value.f64().and_then(time_from_number)),
         None => None,
     };
-    read.ok_or_else(|| Reject::field(name, value.raw(), "an ISO 8601 time or a number of seconds, milliseconds or microseconds"))
+    read.ok_or_else(|| {
+        Reject::field(
+            name,
+            value.raw(),
+            "an ISO 8601 time or a number of seconds, milliseconds or microseconds",
+        )
+    })
 }
 
 fn set(draft: &mut Draft, column: Column, name: &str, value: Json<'_>) -> Result<(), Reject> {
@@ -172,26 +204,41 @@ fn set(draft: &mut Draft, column: Column, name: &str, value: Json<'_>) -> Result
     let wrong = |allowed: &str| Reject::field(name, value.raw(), allowed);
     match column.kind() {
         Kind::Text => {
-            let text = if ID_COLUMNS.contains(&column) { value.id() } else { value.text() };
+            let text = if ID_COLUMNS.contains(&column) {
+                value.id()
+            } else {
+                value.text()
+            };
             let text = text.ok_or_else(|| wrong("a text"))?;
             draft.event.set_text(column, Some(&text));
         }
         Kind::Int32 | Kind::Int64 => {
-            let number = Value::Int(value.i64().filter(|_| value.is_number()).ok_or_else(|| wrong("a whole number"))?);
+            let number = Value::Int(
+                value
+                    .i64()
+                    .filter(|_| value.is_number())
+                    .ok_or_else(|| wrong("a whole number"))?,
+            );
             if !number.fits(column.kind()) {
                 return Err(wrong("a whole number of 32 bits"));
             }
             draft.event.set(column, number);
         }
         Kind::Float64 => {
-            let number = value.f64().filter(|_| value.is_number()).ok_or_else(|| wrong("a finite number"))?;
+            let number = value
+                .f64()
+                .filter(|_| value.is_number())
+                .ok_or_else(|| wrong("a finite number"))?;
             draft.event.set(column, number);
         }
-        Kind::Bool => draft.event.set(column, value.bool().ok_or_else(|| wrong("true or false"))?),
+        Kind::Bool => draft
+            .event
+            .set(column, value.bool().ok_or_else(|| wrong("true or false"))?),
         Kind::Timestamp => draft.event.set_ts(column, time(name, value)?),
         Kind::Decimal => {
             let text = value.id().ok_or_else(|| wrong("an amount"))?;
-            let amount = super::enrich::amount(&text).ok_or_else(|| wrong("an amount of at most 14 digits before the point"))?;
+            let amount =
+                super::enrich::amount(&text).ok_or_else(|| wrong("an amount of at most 14 digits before the point"))?;
             draft.event.set(column, Value::Decimal(amount));
         }
     }
@@ -207,14 +254,21 @@ fn kind(draft: &mut Draft) -> Result<(), Reject> {
             Ok(())
         }
         Some(kind) => {
-            let detail = format!("`type` is `{}`: it must be one of {}", super::failure::beginning(kind, 60), TYPES.join(", "));
+            let detail = format!(
+                "`type` is `{}`: it must be one of {}",
+                super::failure::beginning(kind, 60),
+                TYPES.join(", ")
+            );
             Err(Reject::new(RejectReason::UnsupportedType, detail))
         }
         None if draft.event.get(Column::EventName).is_some() => {
             draft.event.set(Column::EventType, "track");
             Ok(())
         }
-        None => Err(Reject::new(RejectReason::MissingField, "the event has neither `type` nor `event`")),
+        None => Err(Reject::new(
+            RejectReason::MissingField,
+            "the event has neither `type` nor `event`",
+        )),
     }
 }
 

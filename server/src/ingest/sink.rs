@@ -15,7 +15,9 @@ use std::collections::HashMap;
 pub struct Env<'a> {
     /// When the request arrived.
     pub received_at: Micros,
-    /// Settings, caches and the identity salt.
+    /// The salt of anonymous visitors' ids on the day of `received_at`.
+    pub salt: [u8; 32],
+    /// Caches and ids.
     pub enricher: &'a Enricher,
     /// The project that takes events with a write key.
     pub project_of: &'a dyn Fn(&str) -> Option<ProjectId>,
@@ -23,7 +25,9 @@ pub struct Env<'a> {
 
 impl std::fmt::Debug for Env<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Env").field("received_at", &self.received_at).finish_non_exhaustive()
+        f.debug_struct("Env")
+            .field("received_at", &self.received_at)
+            .finish_non_exhaustive()
     }
 }
 
@@ -76,7 +80,10 @@ impl Reject {
     /// A field whose value cannot be used; says what was there and what is allowed.
     pub(crate) fn field(name: &str, value: &str, allowed: &str) -> Self {
         let start = super::failure::beginning(value, 60);
-        Self::new(RejectReason::InvalidField, format!("`{name}` is `{start}`: it must be {allowed}"))
+        Self::new(
+            RejectReason::InvalidField,
+            format!("`{name}` is `{start}`: it must be {allowed}"),
+        )
     }
 }
 
@@ -95,7 +102,9 @@ pub struct Sink<'a> {
 
 impl std::fmt::Debug for Sink<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sink").field("protocol", &self.protocol.name).finish_non_exhaustive()
+        f.debug_struct("Sink")
+            .field("protocol", &self.protocol.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -105,7 +114,7 @@ impl<'a> Sink<'a> {
             protocol,
             parts,
             env,
-            facts: RequestFacts::new(parts, env.enricher.settings()),
+            facts: RequestFacts::new(parts),
             default: key.and_then(|key| (env.project_of)(key)),
             keys: HashMap::new(),
             contents: HashMap::new(),
@@ -161,7 +170,10 @@ impl<'a> Sink<'a> {
         }
         let Some(object) = element.object() else {
             let start = super::failure::beginning(raw, 40);
-            return Err(Reject::new(RejectReason::NotAnObject, format!("`{start}` is no JSON object")));
+            return Err(Reject::new(
+                RejectReason::NotAnObject,
+                format!("`{start}` is no JSON object"),
+            ));
         };
         if object.len() > EVENT_PROPERTIES_MAX {
             let detail = format!("the event has {} members: {EVENT_PROPERTIES_MAX} at most", object.len());
@@ -189,14 +201,19 @@ impl<'a> Sink<'a> {
             hasher.update(&nth.to_le_bytes());
             hasher.finalize_xof().fill(&mut short);
         }
-        super::enrich::hex(&short)
+        crate::auth::secrets::hex(&short)
     }
 
     /// Takes one element's result: an accepted event for `project` (else the default one), or a rejection.
     ///
     /// # Errors
     /// 413 when the request has more events than allowed.
-    pub(crate) fn put(&mut self, project: Option<&ProjectId>, raw: &str, draft: Result<Draft, Reject>) -> Result<(), Failure> {
+    pub(crate) fn put(
+        &mut self,
+        project: Option<&ProjectId>,
+        raw: &str,
+        draft: Result<Draft, Reject>,
+    ) -> Result<(), Failure> {
         if self.index >= REQUEST_EVENTS_MAX {
             return Err(Failure::too_large(format!(
                 "the request has more than {REQUEST_EVENTS_MAX} events; send smaller batches"
@@ -235,7 +252,10 @@ impl<'a> Sink<'a> {
 
     fn batch(&mut self, project: &ProjectId) -> &mut ProjectBatch {
         let batches = &mut self.out.batches;
-        let at = batches.iter().position(|b| b.project == *project).unwrap_or(batches.len());
+        let at = batches
+            .iter()
+            .position(|b| b.project == *project)
+            .unwrap_or(batches.len());
         if at == batches.len() {
             batches.push(ProjectBatch {
                 project: project.clone(),

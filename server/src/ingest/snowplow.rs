@@ -68,7 +68,10 @@ fn pixel(sink: &mut Sink<'_>, call: &event::Call<'_>) -> Result<(), Failure> {
 }
 
 fn post(sink: &mut Sink<'_>, call: &event::Call<'_>, body: &str) -> Result<(), Failure> {
-    let events = Json::parse(body).map_err(|e| not_json(&e))?.object().and_then(|payload| payload.get("data")?.array());
+    let events = Json::parse(body)
+        .map_err(|e| not_json(&e))?
+        .object()
+        .and_then(|payload| payload.get("data")?.array());
     let Some(events) = events else {
         return Err(Failure::undecodable(
             "the body is no Snowplow payload: it must be {\"schema\": \"iglu:…/payload_data/…\", \"data\": [event, …]}",
@@ -124,9 +127,18 @@ fn put(sink: &mut Sink<'_>, call: &event::Call<'_>, element: Json<'_>) -> Result
 
 /// The value of a cookie.
 fn cookie<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
-    let all = parts.headers.get_all("cookie").into_iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = all.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(n, _)| *n == name).map(|(_, value)| value).filter(|value| !value.is_empty() && value.len() <= 128)
+    let all = parts
+        .headers
+        .get_all("cookie")
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
+    let mut pairs = all
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='));
+    pairs
+        .find(|(n, _)| *n == name)
+        .map(|(_, value)| value)
+        .filter(|value| !value.is_empty() && value.len() <= 128)
 }
 
 fn reply(parts: &Parts, _outcome: &Outcome) -> Reply {
@@ -143,7 +155,9 @@ fn embedded<'a>(name: &str, value: Json<'a>, is_base64: bool) -> Result<Cow<'a, 
     let Some(text) = value.text() else {
         // Some trackers send the object itself where the text of it belongs.
         let is_plain = !is_base64 && (value.is_object() || value.is_array());
-        return is_plain.then_some(Cow::Borrowed(value.raw())).ok_or_else(|| bad("text"));
+        return is_plain
+            .then_some(Cow::Borrowed(value.raw()))
+            .ok_or_else(|| bad("text"));
     };
     let text = if is_base64 {
         let bytes = super::decode::base64(&text).ok_or_else(|| bad("base64"))?;

@@ -7,70 +7,41 @@ mod time;
 mod url;
 mod user_agent;
 
-pub use identity::IdentitySalt;
-pub use ip::Network;
-pub use user_agent::UserAgents;
-
 pub(crate) use amount::amount;
-pub(crate) use time::parse as parse_time;
 pub(crate) use time::number as time_from_number;
+pub(crate) use time::parse as parse_time;
 pub(crate) use url::{UTM, host};
 
 use super::{Env, Parts};
+use crate::auth::secrets::{fill_random, hex};
 use engine::ProjectId;
-use engine::clock::{Clock, Micros};
+use engine::clock::Micros;
 use engine::event::{Column, Event};
 use std::net::IpAddr;
-use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use user_agent::UserAgents;
 
-/// Settings of the ingest edge.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Peers whose `X-Forwarded-For` and `X-Real-IP` are believed. Default: loopback and private networks.
-    pub trusted_proxies: Vec<Network>,
-    /// Whether addresses are stored at all (truncated to /24 or /48). Default: yes.
-    pub store_ip: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            trusted_proxies: ip::private_networks(),
-            store_ip: true,
-        }
-    }
-}
-
-/// What enrichment keeps between requests: settings, the cache of user agents, the identity salt, a source of ids.
+/// What enrichment keeps between requests: the cache of user agents and a source of ids.
 #[derive(Debug)]
 pub struct Enricher {
-    settings: Settings,
     user_agents: UserAgents,
-    salt: IdentitySalt,
     id_seed: [u8; 32],
     id_count: AtomicU64,
 }
 
 impl Enricher {
-    /// Opens the identity salt kept in `data_dir`, or one in memory when there is none.
+    /// An enricher with an empty cache.
     ///
     /// # Errors
-    /// `Storage` when the salt's file cannot be read or written, or the system gives no randomness.
-    pub fn open(settings: Settings, data_dir: Option<&Path>, clock: &Arc<dyn Clock>) -> engine::Result<Self> {
+    /// When the system gives no random bytes.
+    pub fn new() -> std::io::Result<Self> {
+        let mut id_seed = [0; 32];
+        fill_random(&mut id_seed)?;
         Ok(Self {
-            settings,
             user_agents: UserAgents::default(),
-            salt: IdentitySalt::open(data_dir.map(|dir| dir.join("salt.json")), clock.now_micros())?,
-            id_seed: identity::random()?,
+            id_seed,
             id_count: AtomicU64::new(0),
         })
-    }
-
-    /// The settings.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
     }
 
     /// A new id that no other event has.
@@ -102,7 +73,9 @@ impl Origin {
     }
 
     pub(crate) fn from_name(name: &str) -> Option<Self> {
-        [Origin::Browser, Origin::Server, Origin::Mobile].into_iter().find(|o| o.name() == name)
+        [Origin::Browser, Origin::Server, Origin::Mobile]
+            .into_iter()
+            .find(|o| o.name() == name)
     }
 }
 
@@ -152,19 +125,31 @@ pub(crate) struct RequestFacts<'a> {
 }
 
 impl<'a> RequestFacts<'a> {
-    pub(crate) fn new(parts: &'a Parts, settings: &Settings) -> Self {
-        let language = parts.header("accept-language").and_then(|l| l.split([',', ';']).next()).map(str::trim);
+    pub(crate) fn new(parts: &'a Parts) -> Self {
+        let language = parts
+            .header("accept-language")
+            .and_then(|l| l.split([',', ';']).next())
+            .map(str::trim);
         Self {
-            client_ip: ip::client(parts, &settings.trusted_proxies),
+            client_ip: parts.client_ip,
             user_agent: parts.header("user-agent"),
             language: language.filter(|l| !l.is_empty() && *l != "*" && l.len() <= 35),
-            host: parts.header("origin").or_else(|| parts.header("referer")).and_then(url::host_of),
+            host: parts
+                .header("origin")
+                .or_else(|| parts.header("referer"))
+                .and_then(url::host_of),
         }
     }
 }
 
 /// Completes a draft: every column that follows from others or from the request.
-pub(crate) fn finish(draft: Draft, protocol: &str, project: &ProjectId, facts: &RequestFacts<'_>, env: &Env<'_>) -> Event {
+pub(crate) fn finish(
+    draft: Draft,
+    protocol: &str,
+    project: &ProjectId,
+    facts: &RequestFacts<'_>,
+    env: &Env<'_>,
+) -> Event {
     let Draft {
         mut event,
         origin,
@@ -174,7 +159,6 @@ pub(crate) fn finish(draft: Draft, protocol: &str, project: &ProjectId, facts: &
         ip: stated_ip,
         anonymous,
     } = draft;
-    let settings = env.enricher.settings();
     event.set(Column::Protocol, protocol);
     event.set(Column::Origin, origin.name());
     event.set_ts(Column::ReceivedAt, env.received_at);
@@ -189,7 +173,10 @@ pub(crate) fn finish(draft: Draft, protocol: &str, project: &ProjectId, facts: &
 
     let own_request = origin != Origin::Server;
     if own_request {
-        for (column, value) in [(Column::UserAgent, facts.user_agent), (Column::Language, facts.language)] {
+        for (column, value) in [
+            (Column::UserAgent, facts.user_agent),
+            (Column::Language, facts.language),
+        ] {
             if event.get(column).is_none() {
                 event.set_text(column, value);
             }
@@ -200,9 +187,7 @@ pub(crate) fn finish(draft: Draft, protocol: &str, project: &ProjectId, facts: &
     let ip = stated_ip.or(facts.client_ip.filter(|_| own_request));
     if anonymous {
         event.remove(Column::NetworkUserId);
-    } else if settings.store_ip
-        && let Some(ip) = ip
-    {
+    } else if let Some(ip) = ip {
         event.set(Column::Ip, ip::truncated(ip));
     }
     if event.get(Column::EventId).is_none() {
@@ -212,17 +197,10 @@ pub(crate) fn finish(draft: Draft, protocol: &str, project: &ProjectId, facts: &
         project,
         ip,
         host: facts.host,
-        received_at: env.received_at,
+        salt: &env.salt,
     };
-    identity::enrich(&mut event, &source, &env.enricher.salt);
+    identity::enrich(&mut event, &source);
     event
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |n: u8| char::from(DIGITS[usize::from(n & 15)]);
-    bytes.iter().flat_map(|b| [digit(b >> 4), digit(*b)]).collect()
 }
 
 /// Reads `1280x720`. Sizes beyond 31 bits and below zero are nobody's.
@@ -231,3 +209,6 @@ pub(crate) fn size(text: &str) -> Option<(i64, i64)> {
     let side = |text: &str| text.trim().parse::<i32>().ok().filter(|n| *n >= 0).map(i64::from);
     Some((side(width)?, side(height)?))
 }
+
+#[cfg(test)]
+mod tests;

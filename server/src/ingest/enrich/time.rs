@@ -56,7 +56,10 @@ impl Times {
 
     pub(super) fn write(&self, event: &mut Event) {
         event.set_ts(Column::Ts, self.resolve());
-        for (column, value) in [(Column::ClientTs, self.client.or(self.stated)), (Column::SentAt, self.sent)] {
+        for (column, value) in [
+            (Column::ClientTs, self.client.or(self.stated)),
+            (Column::SentAt, self.sent),
+        ] {
             if let Some(micros) = value.filter(|m| is_printable(*m)) {
                 event.set_ts(column, micros);
             }
@@ -199,7 +202,11 @@ fn days(year: i64, month: i64, day: i64) -> Option<i64> {
         return None;
     }
     // Years counted from March, so that the leap day is the last of its year.
-    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
+    let (year, month) = if month <= 2 {
+        (year - 1, month + 9)
+    } else {
+        (year, month - 3)
+    };
     let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
     let of_year = (153 * month + 2) / 5 + day - 1;
     Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)

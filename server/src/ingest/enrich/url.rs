@@ -18,8 +18,19 @@ pub(crate) const UTM: &[(&str, Column)] = &[
 
 /// Click ids of advertising networks. Where an address has several, the first of this list is kept.
 const CLICK_IDS: &[&str] = &[
-    "gclid", "gbraid", "wbraid", "dclid", "fbclid", "msclkid", "ttclid", "twclid", "li_fat_id", "yclid", "rdt_cid",
-    "sccid", "epik",
+    "gclid",
+    "gbraid",
+    "wbraid",
+    "dclid",
+    "fbclid",
+    "msclkid",
+    "ttclid",
+    "twclid",
+    "li_fat_id",
+    "yclid",
+    "rdt_cid",
+    "sccid",
+    "epik",
 ];
 
 /// An address in parts. All borrowed, nothing decoded.
@@ -42,7 +53,8 @@ pub(crate) fn split(address: &str) -> Address<'_> {
         Some((rest, query)) => (rest, Some(query)),
         None => (rest, None),
     };
-    let scheme = |s: &str| !s.is_empty() && s.len() <= 32 && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    let scheme =
+        |s: &str| !s.is_empty() && s.len() <= 32 && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
     let authority = match rest.split_once("://") {
         Some((before, after)) if scheme(before) => Some(after),
         _ => rest.strip_prefix("//"),
@@ -54,7 +66,13 @@ pub(crate) fn split(address: &str) -> Address<'_> {
             (Some(bare_host(host)), if path.is_empty() { "/" } else { path })
         }
         None if rest.starts_with('/') => (None, rest),
-        None => return Address { query, fragment, ..Address::default() },
+        None => {
+            return Address {
+                query,
+                fragment,
+                ..Address::default()
+            };
+        }
     };
     Address {
         host: host.filter(|h| !h.is_empty()),

@@ -25,7 +25,9 @@ pub struct UserAgents {
 
 impl std::fmt::Debug for UserAgents {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("UserAgents").field("loaded", &self.parsers.get().is_some()).finish_non_exhaustive()
+        f.debug_struct("UserAgents")
+            .field("loaded", &self.parsers.get().is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -138,7 +140,10 @@ impl UserAgents {
 }
 
 fn version(parts: [Option<&str>; 3]) -> Option<String> {
-    let known: Vec<&str> = parts.into_iter().map_while(|part| part.filter(|p| !p.is_empty())).collect();
+    let known: Vec<&str> = parts
+        .into_iter()
+        .map_while(|part| part.filter(|p| !p.is_empty()))
+        .collect();
     (!known.is_empty()).then(|| known.join("."))
 }
 
@@ -155,8 +160,12 @@ fn load() -> Option<Parsers> {
             return None;
         }
     };
-    let browser = ua_parser::user_agent::Builder::new().push_all(lists.user_agent_parsers).map(|b| b.build());
-    let os = ua_parser::os::Builder::new().push_all(lists.os_parsers).map(|b| b.build());
+    let browser = ua_parser::user_agent::Builder::new()
+        .push_all(lists.user_agent_parsers)
+        .map(|b| b.build());
+    let os = ua_parser::os::Builder::new()
+        .push_all(lists.os_parsers)
+        .map(|b| b.build());
     match (browser, os) {
         (Ok(Ok(browser)), Ok(Ok(os))) => Some(Parsers {
             browser,
@@ -232,7 +241,12 @@ const ANDROID_BRANDS: &[(&str, &str)] = &[
 ];
 
 fn device(user_agent: &str) -> (Option<&'static str>, Option<String>) {
-    for (word, model) in [("iPhone", "iPhone"), ("iPad", "iPad"), ("iPod", "iPod"), ("Macintosh", "Mac")] {
+    for (word, model) in [
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("iPod", "iPod"),
+        ("Macintosh", "Mac"),
+    ] {
         if user_agent.contains(word) {
             return (Some("Apple"), Some(model.to_owned()));
         }
@@ -240,7 +254,10 @@ fn device(user_agent: &str) -> (Option<&'static str>, Option<String>) {
     let Some(model) = android_model(user_agent) else {
         return (None, None);
     };
-    let brand = ANDROID_BRANDS.iter().find(|(start, _)| model.starts_with(start)).map(|(_, brand)| *brand);
+    let brand = ANDROID_BRANDS
+        .iter()
+        .find(|(start, _)| model.starts_with(start))
+        .map(|(_, brand)| *brand);
     (brand, Some(model.to_owned()))
 }
 

@@ -16,7 +16,10 @@ pub(super) fn vendor_and_name(schema: &str) -> (&str, &str) {
 
 /// Reads `{"schema": "iglu:…/contexts/…", "data": [{"schema": …, "data": …}, …]}` into the draft.
 pub(super) fn read(draft: &mut Draft, text: &str) -> Result<(), Reject> {
-    let all = Json::parse(text).ok().and_then(Json::object).and_then(|outer| outer.get("data"));
+    let all = Json::parse(text)
+        .ok()
+        .and_then(Json::object)
+        .and_then(|outer| outer.get("data"));
     let Some((all, list)) = all.and_then(|all| Some((all, all.array()?))) else {
         let detail = "the contexts are no object with an array under `data`";
         return Err(Reject::new(RejectReason::InvalidField, detail));
@@ -89,7 +92,10 @@ fn browser(event: &mut engine::event::Event, members: &Object<'_>) {
 }
 
 fn int(event: &mut engine::event::Event, members: &Object<'_>, name: &str, column: Column) {
-    let number = members.get(name).and_then(Json::i64).filter(|n| i32::try_from(*n).is_ok());
+    let number = members
+        .get(name)
+        .and_then(Json::i64)
+        .filter(|n| i32::try_from(*n).is_ok());
     if let Some(number) = number {
         event.set_int(column, number);
     }

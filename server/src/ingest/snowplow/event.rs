@@ -179,7 +179,9 @@ impl<'a> Reading<'a> {
             Some((name, version)) if version.starts_with(|c: char| c.is_ascii_digit()) => (name, Some(version)),
             _ => (tracker, None),
         };
-        self.draft.event.set_text(Column::LibraryName, Some(&format!("snowplow-{name}")));
+        self.draft
+            .event
+            .set_text(Column::LibraryName, Some(&format!("snowplow-{name}")));
         self.draft.event.set_text(Column::LibraryVersion, version);
     }
 
@@ -189,7 +191,10 @@ impl<'a> Reading<'a> {
             contexts::read(&mut self.draft, &all)?;
         }
         let Some(kind) = self.kind.take() else {
-            return Err(Reject::new(RejectReason::MissingField, "the event has no `e`, the kind of event"));
+            return Err(Reject::new(
+                RejectReason::MissingField,
+                "the event has no `e`, the kind of event",
+            ));
         };
         let event = &mut self.draft.event;
         match kind.as_ref() {
@@ -202,13 +207,20 @@ impl<'a> Reading<'a> {
                 event.set(Column::EventSchema, "iglu:com.google.analytics/event/jsonschema/1-0-0");
             }
             "tr" | "ti" => {
-                let name = if kind == "tr" { "transaction" } else { "transaction_item" };
+                let name = if kind == "tr" {
+                    "transaction"
+                } else {
+                    "transaction_item"
+                };
                 event.set(Column::EventType, "track");
                 event.set(Column::EventName, name);
             }
             "ue" => {
                 let Some(text) = self.self_describing.take() else {
-                    return Err(Reject::new(RejectReason::MissingField, "the event has neither `ue_pr` nor `ue_px`"));
+                    return Err(Reject::new(
+                        RejectReason::MissingField,
+                        "the event has neither `ue_pr` nor `ue_px`",
+                    ));
                 };
                 self.checked_depth("the self-describing event", &text)?;
                 self.self_describing(&text)?;
@@ -220,7 +232,10 @@ impl<'a> Reading<'a> {
             }
         }
         let event = &mut self.draft.event;
-        for (column, text) in [(Column::Properties, self.properties.finish()), (Column::Extra, self.extra.finish())] {
+        for (column, text) in [
+            (Column::Properties, self.properties.finish()),
+            (Column::Extra, self.extra.finish()),
+        ] {
             if let Some(text) = text {
                 event.set(column, text);
             }
@@ -241,7 +256,9 @@ impl<'a> Reading<'a> {
     fn self_describing(&mut self, text: &str) -> Result<(), Reject> {
         let outer = Json::parse(text).ok().and_then(Json::object);
         let inner = outer.and_then(|outer| outer.get("data")?.object());
-        let parts = inner.as_ref().and_then(|inner| Some((inner.get("schema")?.text()?, inner.get("data")?)));
+        let parts = inner
+            .as_ref()
+            .and_then(|inner| Some((inner.get("schema")?.text()?, inner.get("data")?)));
         let Some((schema, data)) = parts else {
             let detail = "the self-describing event has no `data.schema` and `data.data`";
             return Err(Reject::new(RejectReason::InvalidField, detail));
@@ -259,7 +276,11 @@ impl<'a> Reading<'a> {
             ("com.snowplowanalytics.snowplow", "link_click") => {
                 event.set(Column::EventType, "click");
                 event.set(Column::EventName, name);
-                let taken = take(event, &members, &[("targetUrl", Column::TargetUrl), ("elementId", Column::ElementId)]);
+                let taken = take(
+                    event,
+                    &members,
+                    &[("targetUrl", Column::TargetUrl), ("elementId", Column::ElementId)],
+                );
                 self.keep(&members, &taken, &[]);
             }
             ("com.snowplowanalytics.snowplow", "application_error") => {
@@ -296,7 +317,9 @@ impl<'a> Reading<'a> {
         for (name, value) in members.iter().filter(|(name, _)| !taken.contains(name)) {
             match value.object() {
                 Some(inner) if opened.iter().any(|(n, _)| *n == name) => {
-                    inner.iter().for_each(|(name, value)| self.properties.raw(name, value.raw()));
+                    inner
+                        .iter()
+                        .for_each(|(name, value)| self.properties.raw(name, value.raw()));
                 }
                 _ => self.properties.raw(name, value.raw()),
             }

@@ -1,9 +1,10 @@
-//! `funnel(ts, steps)`: how far each visitor came in a funnel, as an aggregate over the visitor's events.
+//! `funnel(rule, seconds, steps, ts, matched)`: how far each visitor came in a funnel, over the visitor's events.
 //!
-//! `ts` is the instant of an event; `steps` an integer whose bit *k − 1* is set when the event matches step *k*. The rule,
-//! the window and the number of steps belong to the function itself ([`Funnel`]), so they are checked once and cost
-//! nothing per row. The result is a struct of [`LEVEL`], the furthest step (0: none), and [`ENTRY`], the instant of step
-//! 1 of the visitor's best chain.
+//! The first three arguments are constants: the rule by its name in YAML, the conversion window in seconds and the number
+//! of steps. `ts` is the instant of an event; bit *k − 1* of `matched` is set when the event matches step *k*. The result
+//! is a struct of [`LEVEL`], the furthest step (0: none), and [`ENTRY`], the instant of step 1 of the visitor's best
+//! chain: of all chains of that level the earliest. At level 0 the entry is null under [`FunnelRule::Ordered`], which sees
+//! no foreign events, and the visitor's first event under the other rules.
 //!
 //! Events may come in any order and in any number of parts: the state is the visitor's matching events ([`log`]), and
 //! the rule ([`rules`]) runs once over them in order of time. Input that is already ordered by visitor and time is
@@ -15,30 +16,23 @@ mod rules;
 mod tests;
 
 use crate::limits::FUNNEL_STEPS_MAX;
-use crate::model::{Funnel as Definition, FunnelRule};
+use crate::model::FunnelRule;
+use crate::query::funnel::{ENTRY, FUNCTION, LEVEL};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, LargeBinaryArray, LargeBinaryBuilder, StructArray,
     TimestampMicrosecondBuilder, UInt8Builder,
 };
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Int32Type, TimeUnit, TimestampMicrosecondType};
-use datafusion::common::{Result, ScalarValue, exec_datafusion_err, exec_err, plan_err};
+use datafusion::common::{Result, ScalarValue, exec_datafusion_err, exec_err, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility,
 };
+use datafusion::physical_plan::expressions::Literal;
 use log::EventLog;
 use rules::Evaluator;
 use std::sync::{Arc, LazyLock};
-
-/// Name of the function in plans.
-pub const NAME: &str = "funnel";
-/// Field of the result: the furthest step reached, 0 for none. `UInt8`.
-pub const LEVEL: &str = "level";
-/// Field of the result: the instant of step 1 of the chain that reached [`LEVEL`] first; of several such chains the
-/// earliest. At level 0 it is null under [`FunnelRule::Ordered`], which sees no foreign events, and the visitor's first
-/// event under the other rules.
-pub const ENTRY: &str = "entry";
 
 static RESULT_FIELDS: LazyLock<Fields> = LazyLock::new(|| {
     Fields::from(vec![
@@ -51,49 +45,73 @@ fn timestamp_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
-/// The aggregate function of one funnel.
+/// The function, to be registered with a session.
+pub fn function() -> AggregateUDF {
+    let arguments = vec![
+        DataType::Utf8,
+        DataType::Int64,
+        DataType::Int64,
+        timestamp_type(),
+        DataType::Int32,
+    ];
+    AggregateUDF::from(Funnel {
+        signature: Signature::exact(arguments, Volatility::Immutable),
+    })
+}
+
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub struct Funnel {
-    rule: FunnelRule,
-    window_seconds: u32,
-    steps: u8,
+struct Funnel {
     signature: Signature,
 }
 
-impl Funnel {
-    /// The function for `steps` steps that must all be taken within `window_seconds` of the first.
-    ///
-    /// # Errors
-    /// A planning error when `steps` is 0 or above [`FUNNEL_STEPS_MAX`].
-    pub fn new(rule: FunnelRule, window_seconds: u32, steps: usize) -> Result<Self> {
-        let steps = match u8::try_from(steps) {
-            Ok(steps @ 1..) if usize::from(steps) <= FUNNEL_STEPS_MAX => steps,
-            _ => return plan_err!("a funnel has 1 to {FUNNEL_STEPS_MAX} steps, not {steps}"),
+/// The constant arguments.
+#[derive(Debug, Clone, Copy)]
+struct Constants {
+    rule: FunnelRule,
+    window_seconds: u32,
+    steps: usize,
+}
+
+impl Constants {
+    fn of(args: &AccumulatorArgs<'_>) -> Result<Self> {
+        let constant = |i: usize| {
+            let literal = args.exprs.get(i).and_then(|expr| expr.downcast_ref::<Literal>());
+            let literal = literal.map(Literal::value);
+            literal.ok_or_else(|| plan_datafusion_err!("argument {} of {FUNCTION} must be a constant", i + 1))
         };
-        Ok(Self {
-            rule,
-            window_seconds,
-            steps,
-            signature: Signature::exact(vec![timestamp_type(), DataType::Int32], Volatility::Immutable),
-        })
+        let number = |i: usize| match constant(i)? {
+            ScalarValue::Int64(Some(number)) => Ok(*number),
+            other => plan_err!("argument {} of {FUNCTION} must be a whole number, not {other}", i + 1),
+        };
+        let name = constant(0)?.try_as_str().flatten().unwrap_or_default();
+        Self::new(name, number(1)?, number(2)?)
     }
 
-    /// The function of a funnel definition, ready for a plan.
-    ///
-    /// # Errors
-    /// As [`Funnel::new`].
-    pub fn of(definition: &Definition) -> Result<Arc<AggregateUDF>> {
-        let function = Self::new(definition.rule, definition.seconds_to_convert, definition.steps.len())?;
-        Ok(Arc::new(AggregateUDF::from(function)))
+    fn new(rule: &str, window_seconds: i64, steps: i64) -> Result<Self> {
+        let Some((_, rule)) = FunnelRule::ALL.iter().find(|(name, _)| *name == rule) else {
+            let names: Vec<&str> = FunnelRule::ALL.iter().map(|(name, _)| *name).collect();
+            return plan_err!("`{rule}` is no funnel rule: write one of {}", names.join(", "));
+        };
+        let Ok(window_seconds) = u32::try_from(window_seconds) else {
+            return plan_err!("a funnel's window has 0 to {} seconds, not {window_seconds}", u32::MAX);
+        };
+        match usize::try_from(steps) {
+            Ok(steps @ 1..=FUNNEL_STEPS_MAX) => Ok(Self {
+                rule: *rule,
+                window_seconds,
+                steps,
+            }),
+            _ => plan_err!("a funnel has 1 to {FUNNEL_STEPS_MAX} steps, not {steps}"),
+        }
     }
 
-    fn groups(&self) -> FunnelGroups {
+    fn groups(self) -> FunnelGroups {
         FunnelGroups {
             selection: Selection {
-                steps: u32::MAX >> (u32::BITS - u32::from(self.steps)),
+                steps: u32::MAX >> (FUNNEL_STEPS_MAX - self.steps),
                 foreign: self.rule != FunnelRule::Ordered,
             },
-            evaluator: Evaluator::new(self.rule, self.window_seconds, usize::from(self.steps)),
+            evaluator: Evaluator::new(self.rule, self.window_seconds, self.steps),
             log: EventLog::default(),
         }
     }
@@ -101,7 +119,7 @@ impl Funnel {
 
 impl AggregateUDFImpl for Funnel {
     fn name(&self) -> &str {
-        NAME
+        FUNCTION
     }
 
     fn signature(&self) -> &Signature {
@@ -121,16 +139,16 @@ impl AggregateUDFImpl for Funnel {
         AggregateOrderSensitivity::Insensitive
     }
 
-    fn accumulator(&self, _args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(FunnelTotal(self.groups())))
+    fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        Ok(Box::new(FunnelTotal(Constants::of(&args)?.groups())))
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
         !args.is_distinct
     }
 
-    fn create_groups_accumulator(&self, _args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
-        Ok(Box::new(self.groups()))
+    fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
+        Ok(Box::new(Constants::of(&args)?.groups()))
     }
 }
 
@@ -151,9 +169,9 @@ impl Selection {
         opt_filter: Option<&BooleanArray>,
         mut keep: impl FnMut(usize, i64, u32),
     ) -> Result<()> {
-        let [times, masks] = values else {
+        let [.., times, masks] = values else {
             return exec_err!(
-                "{NAME} takes an instant and a step mask, not {} arguments",
+                "{FUNCTION} needs an instant and the matched steps, got {} arguments",
                 values.len()
             );
         };
@@ -254,7 +272,7 @@ impl GroupsAccumulator for FunnelGroups {
 
 fn states_of(values: &[ArrayRef]) -> Result<&LargeBinaryArray> {
     let state = values.first().and_then(|column| column.as_binary_opt::<i64>());
-    state.ok_or_else(|| exec_datafusion_err!("the state of {NAME} is no column of large binaries"))
+    state.ok_or_else(|| exec_datafusion_err!("the state of {FUNCTION} is no column of large binaries"))
 }
 
 /// The accumulator without groups: one visitor.

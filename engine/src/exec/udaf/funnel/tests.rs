@@ -192,9 +192,11 @@ fn a_level_of_zero_is_dated_by_the_first_event_where_it_is_shown() {
 }
 
 #[test]
-fn funnels_without_steps_or_with_too_many_are_refused() {
-    assert!(Funnel::new(FunnelRule::Ordered, 1, 0).is_err());
-    assert!(Funnel::new(FunnelRule::Ordered, 1, FUNNEL_STEPS_MAX).is_ok());
-    let error = Funnel::new(FunnelRule::Ordered, 1, FUNNEL_STEPS_MAX + 1).unwrap_err();
-    assert!(error.to_string().contains("1 to 32 steps, not 33"), "{error}");
+fn wrong_constants_are_refused() {
+    assert!(Constants::new("ordered", 0, 32).is_ok());
+    let message = |rule, seconds, steps| Constants::new(rule, seconds, steps).unwrap_err().to_string();
+    assert!(message("ordered", 1, 0).contains("1 to 32 steps, not 0"));
+    assert!(message("ordered", 1, 33).contains("1 to 32 steps, not 33"));
+    assert!(message("ordered", -1, 1).contains("seconds, not -1"));
+    assert!(message("loose", 1, 1).contains("`loose` is no funnel rule: write one of ordered, strict"));
 }

@@ -45,8 +45,14 @@ fn outcomes(result: &ArrayRef) -> Vec<Outcome> {
         .collect()
 }
 
+fn name_of(rule: FunnelRule) -> &'static str {
+    FunnelRule::ALL.iter().find(|(_, one)| *one == rule).unwrap().0
+}
+
 fn groups(rule: FunnelRule) -> FunnelGroups {
-    Funnel::new(rule, WINDOW, STEPS).unwrap().groups()
+    Constants::new(name_of(rule), i64::from(WINDOW), STEPS as i64)
+        .unwrap()
+        .groups()
 }
 
 #[test]
@@ -209,10 +215,11 @@ async fn in_a_session(random: &mut Random, rule: FunnelRule, users: &[Events], m
         runtime = runtime.with_memory_pool(Arc::new(FairSpillPool::new(bytes)));
     }
     let session = SessionContext::new_with_config_rt(config, runtime.build_arc().unwrap());
-    session.register_udaf(AggregateUDF::from(Funnel::new(rule, WINDOW, STEPS).unwrap()));
+    session.register_udaf(function());
     session.register_table("events", Arc::new(table)).unwrap();
-    let sql = "SELECT visitor_id, funnel(ts, steps) FROM events GROUP BY visitor_id";
-    let plan = session.sql(sql).await.unwrap().create_physical_plan().await.unwrap();
+    let call = format!("funnel('{}', {WINDOW}, {STEPS}, ts, steps)", name_of(rule));
+    let sql = format!("SELECT visitor_id, {call} FROM events GROUP BY visitor_id");
+    let plan = session.sql(&sql).await.unwrap().create_physical_plan().await.unwrap();
     let batches = datafusion::physical_plan::collect(Arc::clone(&plan), session.task_ctx())
         .await
         .unwrap();
@@ -274,11 +281,9 @@ async fn a_small_memory_pool_spills_and_loses_nothing() {
 #[tokio::test]
 async fn without_groups_all_events_are_one_visitor() {
     let session = SessionContext::new();
-    session.register_udaf(AggregateUDF::from(
-        Funnel::new(FunnelRule::Ordered, WINDOW, STEPS).unwrap(),
-    ));
+    session.register_udaf(function());
     let sql =
-        "SELECT funnel(arrow_cast(ts, 'Timestamp(Microsecond, Some(\"UTC\"))'), arrow_cast(steps, 'Int32'))['level']
+        "SELECT funnel('ordered', 3, 3, arrow_cast(ts, 'Timestamp(Microsecond, Some(\"UTC\"))'), arrow_cast(steps, 'Int32'))['level']
                FROM (VALUES (3, 4), (1, 1), (2, 2)) AS events (ts, steps)";
     let batches = session.sql(sql).await.unwrap().collect().await.unwrap();
     assert_eq!(

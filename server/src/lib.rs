@@ -3,10 +3,13 @@
 pub mod admin;
 pub mod app;
 pub mod auth;
+pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod error;
 pub mod ingest;
 pub mod limits;
 pub mod listen;
+pub mod log;
 
 pub use app::{App, SharedApp};

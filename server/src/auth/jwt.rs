@@ -171,10 +171,10 @@ pub fn token_of(headers: &HeaderMap) -> Option<&str> {
 ///
 /// # Errors
 /// `Internal` when signing fails.
-pub fn mint(secret: &[u8], project: &ProjectId, now: Micros, ttl_seconds: u64) -> engine::Result<String> {
+pub fn mint(secret: &[u8], claim: &str, project: &ProjectId, now: Micros, ttl_seconds: u64) -> engine::Result<String> {
     let issued = now / SECOND_MICROS;
     let expires = issued.saturating_add(i64::try_from(ttl_seconds).unwrap_or(i64::MAX));
-    let claims = json!({"appId": project.as_str(), "iat": issued, "exp": expires});
+    let claims = json!({claim: project.as_str(), "iat": issued, "exp": expires});
     jsonwebtoken::encode(
         &Header::new(Algorithm::HS256),
         &claims,

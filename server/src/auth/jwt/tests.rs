@@ -120,7 +120,7 @@ fn the_project_comes_from_the_claim_and_otherwise_only_from_a_single_project() {
 #[test]
 fn a_minted_token_is_accepted_until_it_expires() {
     let project = ProjectId::new("demo").unwrap();
-    let token = mint(b"a", &project, NOW, 60).unwrap();
+    let token = mint(b"a", "appId", &project, NOW, 60).unwrap();
     assert_eq!(authorize(&token, None).unwrap(), "demo");
     let late = verifier(&["a"]).verify(&token, NOW + (60 + LEEWAY_SECONDS) * SECOND_MICROS);
     assert_eq!(late, Err(AuthError::Invalid));

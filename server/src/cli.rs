@@ -1,0 +1,168 @@
+//! The command line: what `tally` can be asked to do, and how it says what went wrong.
+
+mod check;
+mod demo;
+mod explain;
+mod output;
+mod project;
+mod serve;
+mod token;
+mod wiring;
+
+use crate::config::{Layers, Problem, Resolved, SettingFlags, Settings};
+use clap::{Args, Parser, Subcommand};
+use output::{say_error, style};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Product analytics in one binary and one bucket.
+///
+/// SDKs of Jitsu, Snowplow and GitLab post events to it unchanged, events are kept as Parquet, cubes and funnels are
+/// YAML, and Cube clients query it by changing one URL.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tally",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    after_help = "Try it: `tally demo` starts a server with a demo site and prints what to do next."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Action,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Where settings come from.
+#[derive(Debug, Args)]
+struct Place {
+    /// Settings file [default: tally.yml, if there is one] [env: TALLY_CONFIG]
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: SettingFlags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Starts the server
+    Serve,
+    /// Starts a server with a demo site: 30 days of events and a checkout funnel
+    Demo,
+    /// Checks the settings, the models and the funnels, and names every problem with its file and line
+    Check,
+    /// Shows every setting, its value and where it came from
+    Config,
+    /// Adds and lists projects; works while the server runs
+    #[command(subcommand)]
+    Project(project::Action),
+    /// Prints a token for queries
+    Token(token::Options),
+    /// Prints how to connect SDKs, Cube clients and GitLab, keys included
+    Wiring(wiring::Options),
+    /// Prints the version
+    Version,
+}
+
+/// Why a command could not be done; already said in words for the user.
+#[derive(Debug)]
+enum Failed {
+    /// One thing went wrong.
+    Message(String),
+    /// Several did, each with its place.
+    Problems(Vec<String>),
+}
+
+impl<E: std::error::Error> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Failed::Message(error.to_string())
+    }
+}
+
+/// What a command ends with.
+type Outcome = Result<(), Failed>;
+
+/// The settings of this run, and where each came from.
+#[derive(Debug)]
+struct Context {
+    settings: Settings,
+    resolved: Vec<Resolved>,
+    layers: Layers,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = act(cli);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed::Message(message)) => {
+            say_error(&format!("{} {message}", style("error:", "1;31")));
+            ExitCode::FAILURE
+        }
+        Err(Failed::Problems(problems)) => {
+            for problem in problems {
+                say_error(&problem);
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act(cli: Cli) -> Outcome {
+    let mut layers = layers(cli.place);
+    if let Action::Version = cli.command {
+        output::say(&format!("tally {}", env!("CARGO_PKG_VERSION")));
+        return Ok(());
+    }
+    if let Action::Demo = cli.command {
+        layers.defaults = vec![("data_dir", demo::DATA_DIR.to_owned())];
+    }
+    let (settings, resolved) = layers.resolve().map_err(|problems| as_failed(&problems))?;
+    let context = Context {
+        settings,
+        resolved,
+        layers,
+    };
+    match cli.command {
+        Action::Serve => serve::run(&context),
+        Action::Demo => demo::run(&context),
+        Action::Check => check::run(&context),
+        Action::Config => explain::run(&context),
+        Action::Project(action) => project::run(&context, action),
+        Action::Token(options) => token::run(&context, &options),
+        Action::Wiring(options) => wiring::run(&context, &options),
+        Action::Version => Ok(()),
+    }
+}
+
+fn layers(place: Place) -> Layers {
+    let named = place.config.or_else(|| {
+        std::env::var_os("TALLY_CONFIG")
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from)
+    });
+    let usual = || Some(PathBuf::from("tally.yml")).filter(|path| path.exists());
+    // Variables that are not Unicode cannot be settings of ours.
+    let unicode =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Layers {
+        file: named.or_else(usual),
+        env: unicode.collect(),
+        flags: place.flags,
+        defaults: Vec::new(),
+    }
+}
+
+fn as_failed(problems: &[Problem]) -> Failed {
+    Failed::Problems(problems.iter().map(ToString::to_string).collect())
+}
+
+/// A runtime for commands that open the engine.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("tally")
+        .build()
+}

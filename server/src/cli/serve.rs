@@ -1,0 +1,188 @@
+//! `tally serve`: opens everything, serves until a signal, and closes in order.
+
+use super::output::{is_terminal, say, say_error};
+use super::{Context, Failed, Outcome, project, runtime, wiring};
+use crate::app::{self, App, SharedApp};
+use crate::auth::secrets::SECRET_BYTES_RECOMMENDED;
+use crate::config::Settings;
+use crate::listen;
+use engine::clock::SystemClock;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// Serves.
+pub(super) fn run(context: &Context) -> Outcome {
+    crate::log::start(&context.settings);
+    warn_about(context);
+    runtime()?.block_on(serve(context))
+}
+
+async fn serve(context: &Context) -> Outcome {
+    let settings = &context.settings;
+    let listener = bind(settings.listen).await?;
+    let stop = on_signals()?;
+    let is_first_start = !settings.data_dir.join("projects.json").exists();
+    let app = App::open(settings.clone(), Arc::new(SystemClock)).await?;
+    if app.projects.list().is_empty() {
+        project::make_first(&app.projects)?;
+    }
+    report_model_problems(&app);
+    if is_first_start {
+        say(&wiring::sheet(
+            &app.settings,
+            &app.projects.list(),
+            &app.secrets,
+            is_terminal(),
+        ));
+    } else {
+        say(&summary(&app));
+    }
+    until_stopped(listener, app, stop).await
+}
+
+/// Serves on a bound listener until `stop`, then closes the engine.
+pub(super) async fn until_stopped(listener: TcpListener, app: SharedApp, stop: watch::Receiver<bool>) -> Outcome {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        listen = %app.settings.listen,
+        data_dir = %app.settings.data_dir.display(),
+        "ready"
+    );
+    let options = listen::Options {
+        trusted_proxies: app.settings.trusted_proxies.clone(),
+        drain: Duration::from_secs(app.settings.shutdown_seconds),
+        deadlines: listen::Deadlines::default(),
+    };
+    listen::serve(listener, app::router(Arc::clone(&app)), options, stop).await;
+    tracing::info!("stopping: writing what is buffered");
+    app.engine.close().await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Takes the port before anything else is done, so that a taken one costs nothing.
+pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, Failed> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                let next = address.port().checked_add(1).unwrap_or(4000);
+                format!(
+                    ": another program uses it, perhaps another `tally`. Stop that one, or choose another address: \
+                     --listen {}",
+                    SocketAddr::new(address.ip(), next)
+                )
+            }
+            io::ErrorKind::PermissionDenied => ": ports below 1024 need the right to do so".to_owned(),
+            io::ErrorKind::AddrNotAvailable => ": this machine has no such address".to_owned(),
+            _ => format!(": {error}"),
+        };
+        Failed::Message(format!("cannot listen on {address}{advice}"))
+    })
+}
+
+/// Turns true at the first SIGINT or SIGTERM; the second ends the process at once.
+pub(super) fn on_signals() -> io::Result<watch::Receiver<bool>> {
+    let (sender, receiver) = watch::channel(false);
+    let mut signals = Signals::new()?;
+    tokio::spawn(async move {
+        signals.next().await;
+        // The receiver may be gone when the server ended by itself.
+        let _ = sender.send(true);
+        signals.next().await;
+        say_error("second signal: stopping at once. What was acknowledged is safe and is read at the next start.");
+        std::process::exit(130);
+    });
+    Ok(receiver)
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        // Without the handler there is nothing to wait for but the end.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// What an operator should know before it matters.
+pub(super) fn warn_about(context: &Context) {
+    for name in context.layers.unknown_env() {
+        tracing::warn!("${name} is set but is no setting; `tally config` lists all");
+    }
+    if let Some(secret) = &context.settings.api_secret
+        && secret.expose().len() < SECRET_BYTES_RECOMMENDED
+    {
+        tracing::warn!(
+            "api_secret has only {} bytes: whoever sees a token can guess it; use at least {SECRET_BYTES_RECOMMENDED}",
+            secret.expose().len()
+        );
+    }
+}
+
+/// Logs what is wrong with the models; the server starts all the same, with the cubes that are right.
+pub(super) fn report_model_problems(app: &App) {
+    for project in app.projects.list() {
+        for problem in app.engine.model_problems(&project.id) {
+            if problem.is_error() {
+                tracing::error!("{problem}");
+            } else {
+                tracing::warn!("{problem}");
+            }
+        }
+    }
+}
+
+/// The lines of every start but the first.
+fn summary(app: &App) -> String {
+    let Settings { data_dir, .. } = &app.settings;
+    let projects = app.projects.list();
+    format!(
+        "Tally {} at {}\n  data      {}\n  projects  {}\n  keys, snippets and GitLab's settings: {} wiring{}",
+        env!("CARGO_PKG_VERSION"),
+        app.settings.base_url(),
+        data_dir.display(),
+        projects
+            .iter()
+            .map(|project| project.id.as_str())
+            .collect::<Vec<_>>()
+            .join(", "),
+        super::output::program(),
+        wiring::data_dir_flag(&app.settings),
+    )
+}

@@ -8,7 +8,7 @@ use crate::model::{Builtin, Catalog, CatalogOptions, Model, Problem};
 use crate::project::ProjectId;
 use crate::store::Snapshot;
 use object_store::memory::InMemory;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How to open an [`Engine`].
@@ -50,6 +50,22 @@ pub struct ProjectStats {
     pub rejected: u64,
 }
 
+/// Everything that is wrong with the files of a model folder, its SQL included, by file and line.
+///
+/// # Errors
+/// `Model` when the folder does not exist.
+pub fn check_models(models_dir: &Path) -> Result<Vec<Problem>> {
+    crate::model::catalog::check(models_dir, Some(Arc::new(sql_problems)))
+}
+
+/// What does not plan in the SQL of `model`.
+fn sql_problems(model: &Model) -> Vec<Problem> {
+    let found = crate::query::compile::check_sql(model).into_iter();
+    found
+        .map(|(location, message)| Problem::error(location, message))
+        .collect()
+}
+
 /// Storage and queries of all projects of one data folder and one store.
 #[derive(Debug)]
 pub struct Engine {
@@ -73,7 +89,7 @@ impl Engine {
             },
             models_dir: options.models_dir.clone(),
             clock: Arc::clone(&options.clock),
-            check_sql: None,
+            check_sql: Some(Arc::new(sql_problems)),
         })?;
         Ok(Arc::new(Self {
             options,
@@ -158,3 +174,6 @@ impl Engine {
         &self.options
     }
 }
+
+#[cfg(test)]
+mod model_tests;

@@ -12,6 +12,6 @@ pub mod project;
 pub mod query;
 pub mod store;
 
-pub use engine::{Engine, EngineOptions, ProjectStats};
+pub use engine::{Engine, EngineOptions, ProjectStats, check_models};
 pub use error::{Error, ErrorKind, Result};
 pub use project::ProjectId;

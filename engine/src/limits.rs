@@ -41,3 +41,5 @@ pub const MODEL_YAML_DEPTH_MAX: usize = 32;
 pub const MODEL_YAML_NODES_MAX: usize = 200_000;
 /// Members that refer to one another in a chain; more could overflow the planner's stack.
 pub const MODEL_REFERENCE_DEPTH_MAX: usize = 32;
+/// Bytes of a member's SQL after the SQL of the members it refers to is put in: each step of a chain may double it.
+pub const MODEL_SQL_BYTES_MAX: usize = 256 * 1024;

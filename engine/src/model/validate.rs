@@ -1,11 +1,12 @@
 //! From the files of one project to its cubes: layers, `extends`, aliases and references. Reports every error of every
 //! file; a file with an error is left out by the catalog, which keeps its last good cubes.
 
+mod references;
+
 use super::read::{RawCube, is_member_path};
 use super::template::{Piece, SqlTemplate};
 use super::title::titleize;
 use super::{CaseLabel, Cube, CubeSource, Dimension, DimensionSql, Location, Measure, Problem, Segment};
-use crate::limits;
 use indexmap::IndexMap;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -113,7 +114,9 @@ pub(super) fn assemble(inputs: &[Input<'_>]) -> Assembled {
         cubes.insert(name.clone(), cube);
     }
     add_aliases(inputs, &merged, &known, &mut cubes, &mut problems);
-    circles(&cubes, &mut problems);
+    for cube in cubes.values().filter(|cube| cube.alias_of.is_none()) {
+        references::check(cube, &mut problems);
+    }
     let mut by_file: BTreeMap<Arc<str>, Vec<Arc<Cube>>> = BTreeMap::new();
     for cube in cubes.values() {
         by_file
@@ -256,8 +259,22 @@ fn inherit(cube: &mut RawCube, parent: &RawCube) {
     overlay(&mut cube.dimensions, &parent.dimensions, |d| &d.name);
     overlay(&mut cube.segments, &parent.segments, |s| &s.name);
     overlay(&mut cube.joins, &parent.joins, |j| &j.target);
+    if parent.location.file != cube.location.file {
+        // What is wrong with it in this cube is to be mended in this cube's file.
+        let here = &cube.location;
+        cube.measures.iter_mut().for_each(|m| relocate(&mut m.location, here));
+        cube.dimensions.iter_mut().for_each(|d| relocate(&mut d.location, here));
+        cube.segments.iter_mut().for_each(|s| relocate(&mut s.location, here));
+        cube.joins.iter_mut().for_each(|j| relocate(&mut j.location, here));
+    }
     // `{Parent}` and `{Parent.member}` in what is inherited stand for the child.
     rename_cube(cube, &parent.name);
+}
+
+fn relocate(location: &mut Location, here: &Location) {
+    if location.file != here.file {
+        location.clone_from(here);
+    }
 }
 
 /// The parent's members in their order, each replaced by the child's of the same name, then the child's others.
@@ -482,67 +499,6 @@ fn add_aliases(
                 }
             }
         }
-    }
-}
-
-/// Members that refer to themselves, directly or through others, or through a chain that is too long to plan.
-fn circles(cubes: &IndexMap<String, Arc<Cube>>, problems: &mut Vec<Problem>) {
-    for cube in cubes.values().filter(|cube| cube.alias_of.is_none()) {
-        let mut open: BTreeMap<&str, (Vec<&str>, &Location)> = BTreeMap::new();
-        for measure in &cube.measures {
-            let to = measure
-                .sql
-                .iter()
-                .chain(&measure.filters)
-                .flat_map(SqlTemplate::members);
-            open.insert(&measure.name, (to.collect(), &measure.location));
-        }
-        for dimension in &cube.dimensions {
-            open.insert(&dimension.name, (dimension_references(dimension), &dimension.location));
-        }
-        for segment in &cube.segments {
-            open.insert(&segment.name, (segment.sql.members().collect(), &segment.location));
-        }
-        for _ in 0..limits::MODEL_REFERENCE_DEPTH_MAX {
-            let ready = |(to, _): &(Vec<&str>, &Location)| !to.iter().any(|member| open.contains_key(member));
-            let done: Vec<&str> = open
-                .iter()
-                .filter(|(_, entry)| ready(entry))
-                .map(|(name, _)| *name)
-                .collect();
-            if done.is_empty() {
-                break;
-            }
-            for name in done {
-                open.remove(name);
-            }
-        }
-        for (name, (to, location)) in open {
-            let message = format!(
-                "{} cube: {name} refers to itself by way of {}, or through more than {} members",
-                cube.name,
-                to.join(", "),
-                limits::MODEL_REFERENCE_DEPTH_MAX
-            );
-            problems.push(Problem::error(location.clone(), message));
-        }
-    }
-}
-
-fn dimension_references(dimension: &Dimension) -> Vec<&str> {
-    match &dimension.sql {
-        DimensionSql::Expr(sql) => sql.members().collect(),
-        DimensionSql::Case { when, else_label } => {
-            let conditions = when.iter().flat_map(|(condition, _)| condition.members());
-            let labels = when.iter().map(|(_, label)| label).chain(else_label);
-            let labels = labels.filter_map(|label| match label {
-                CaseLabel::Sql(sql) => Some(sql),
-                CaseLabel::Text(_) => None,
-            });
-            conditions.chain(labels.flat_map(SqlTemplate::members)).collect()
-        }
-        DimensionSql::Geo { latitude, longitude } => latitude.members().chain(longitude.members()).collect(),
-        DimensionSql::Funnel => Vec::new(),
     }
 }
 

@@ -431,7 +431,7 @@ fn report(current: &Current, first: bool) {
     }
 }
 
-/// Everything that is wrong with the files of a model folder, for `tally check`.
+/// Everything that is wrong with the files of a model folder. `engine::check_models` adds the check of the SQL.
 ///
 /// # Errors
 /// `Model` when the folder does not exist.

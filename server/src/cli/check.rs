@@ -14,7 +14,7 @@ pub(super) fn run(context: &Context) -> Outcome {
         say(&format!("{}: no models yet", folder.display()));
         return Ok(());
     }
-    let problems = engine::model::catalog::check(&folder, None)?;
+    let problems = engine::check_models(&folder)?;
     let (errors, warnings): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| problem.is_error());
     for warning in warnings {
         say_error(&warning.to_string());

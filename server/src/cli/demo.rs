@@ -60,7 +60,6 @@ async fn demo(context: &Context) -> Outcome {
     let project = ProjectId::new(PROJECT)?;
     app.projects
         .add(&project, "Demo shop", &[WRITE_KEY.to_owned()], &project::now())?;
-    serve::report_model_problems(&app);
     let mark_path = mark_path(&settings.data_dir);
     let known = read_mark(&mark_path).and_then(|mark| Some((mark.events?, mark.until_micros)));
     let (events, until) = match known {

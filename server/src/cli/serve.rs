@@ -30,7 +30,6 @@ async fn serve(context: &Context) -> Outcome {
     if app.projects.list().is_empty() {
         project::make_first(&app.projects)?;
     }
-    report_model_problems(&app);
     if is_first_start {
         say(&wiring::sheet(
             &app.settings,
@@ -152,19 +151,6 @@ pub(super) fn warn_about(context: &Context) {
             "api_secret has only {} bytes: whoever sees a token can guess it; use at least {SECRET_BYTES_RECOMMENDED}",
             secret.expose().len()
         );
-    }
-}
-
-/// Logs what is wrong with the models; the server starts all the same, with the cubes that are right.
-pub(super) fn report_model_problems(app: &App) {
-    for project in app.projects.list() {
-        for problem in app.engine.model_problems(&project.id) {
-            if problem.is_error() {
-                tracing::error!("{problem}");
-            } else {
-                tracing::warn!("{problem}");
-            }
-        }
     }
 }
 

@@ -1,3 +1,10 @@
-//! Running plans.
+//! Running plans: the tables of a project at one moment, the functions that plans call, and the threads they run on.
 
+pub mod admission;
+pub mod bucket;
+mod prune;
+pub mod session;
+pub mod table;
 pub mod udaf;
+
+pub use session::{QuerySession, SessionOptions};

@@ -313,6 +313,23 @@ impl Granularity {
         }
     }
 
+    /// When all buckets have one length: an edge and that length, in microseconds of the wall clock.
+    pub fn fixed(&self) -> Option<(i64, i64)> {
+        /// 1970-01-05, a Monday.
+        const MONDAY_MICROS: i64 = 4 * 86_400_000_000;
+        match self.rule {
+            Rule::Natural(unit, offset) => {
+                let (months, length) = unit.size();
+                let offset = offset.map_or(Some(0), |offset| (offset.months == 0).then_some(offset.micros))?;
+                let edge = if unit == TimeUnit::Week { MONDAY_MICROS } else { 0 };
+                (months == 0).then_some((edge + offset, length))
+            }
+            Rule::Counted(length, edge) => {
+                (length.months == 0).then_some((edge.and_utc().timestamp_micros(), length.micros))
+            }
+        }
+    }
+
     /// The start of the bucket after the one that starts at `start`. `None` when it is outside the calendar.
     pub fn next(&self, start: NaiveDateTime) -> Option<NaiveDateTime> {
         match self.rule {

@@ -3,6 +3,7 @@
 //! The wire's JSON is parsed at the edge; here everything is typed and a client's value is always a literal, never text
 //! of a plan.
 
+pub mod answer;
 pub mod check;
 pub mod compile;
 pub mod date_range;

@@ -1,0 +1,320 @@
+//! Where queries run: one bounded memory pool, one footer cache and one set of threads for all of them.
+
+use super::admission::Admission;
+use super::bucket;
+use super::table::{ProjectTable, store_url};
+use crate::clock::Micros;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ingest::ProjectView;
+use crate::limits;
+use crate::model::Model;
+use crate::project::ProjectId;
+use crate::query::compile::CompiledModel;
+use crate::query::plan::{self, Planned};
+use crate::query::{Answer, Cell, Query, answer, check, restrict, sql, tables};
+use chrono::DateTime;
+use datafusion::catalog::default_table_source::{DefaultTableSource, provider_as_source};
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::execution::FunctionRegistry;
+use datafusion::execution::disk_manager::DiskManagerBuilder;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{LogicalPlan, TableSource};
+use datafusion::physical_plan::collect;
+use datafusion::prelude::SessionConfig;
+use futures::FutureExt;
+use parking_lot::Mutex;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Models kept compiled. A project with files of its own has its own model, so this is the number of such projects whose
+/// queries need no compiling.
+const COMPILED_MODELS_MAX: usize = 64;
+/// Stack of a query thread in bytes. Planning recurses over expressions; debug builds need several times what release
+/// builds need.
+const STACK_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of parsed Parquet footers kept.
+const FOOTER_CACHE_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of spilled data on disk.
+const SPILL_BYTES_MAX: u64 = 32 * 1024 * 1024 * 1024;
+
+/// How queries are run.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionOptions {
+    /// Bytes that all running queries together may hold.
+    pub memory_bytes: usize,
+    /// Threads that run queries, and partitions of each.
+    pub threads: usize,
+}
+
+/// Runs queries. One for an engine.
+#[derive(Debug)]
+pub struct QuerySession {
+    runtime: Option<tokio::runtime::Runtime>,
+    admission: Admission,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    env: Arc<RuntimeEnv>,
+    template: SessionState,
+    compiled: Mutex<Vec<Arc<CompiledModel>>>,
+}
+
+/// What one query works on.
+struct Job {
+    project: ProjectId,
+    view: ProjectView,
+    model: Arc<Model>,
+    query: Query,
+    now: Micros,
+}
+
+impl QuerySession {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// `Storage` when the threads or the place for spilled data cannot be made.
+    pub fn new(options: SessionOptions) -> Result<Self> {
+        let env = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(FairSpillPool::new(options.memory_bytes)))
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_max_temp_directory_size(SPILL_BYTES_MAX))
+            .with_metadata_cache_limit(FOOTER_CACHE_BYTES.min(options.memory_bytes / 4))
+            .build_arc()?;
+        let threads = options.threads.max(1);
+        let mut template = sql::base(config(threads)).with_runtime_env(Arc::clone(&env)).build();
+        sql::register(&mut template);
+        template.register_udf(bucket::udf())?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("query")
+            .thread_stack_size(STACK_BYTES)
+            .enable_all()
+            .build()?;
+        Ok(Self {
+            runtime: Some(runtime),
+            admission: Admission::new(threads * 2),
+            shared: Arc::new(Shared {
+                env,
+                template,
+                compiled: Mutex::new(Vec::new()),
+            }),
+        })
+    }
+
+    /// Answers `query` over `view`. Dropping the future stops the query.
+    ///
+    /// # Errors
+    /// `Invalid` for a wrong query, `Model` for a wrong model, `Overloaded`, `Timeout`, `Execution`, `Storage`, and
+    /// `Internal` for defects, a panic included.
+    pub async fn query(
+        &self,
+        project: &ProjectId,
+        view: ProjectView,
+        model: Arc<Model>,
+        query: &Query,
+        now: Micros,
+    ) -> Result<Answer> {
+        let job = Job {
+            project: project.clone(),
+            view,
+            model,
+            query: query.clone(),
+            now,
+        };
+        let shared = Arc::clone(&self.shared);
+        self.run(async move { shared.answer(job).await }).await
+    }
+
+    /// The plan of `query` as SQL where it can be written so, else as an outline.
+    ///
+    /// # Errors
+    /// As [`QuerySession::query`].
+    pub async fn explain(&self, model: Arc<Model>, query: &Query) -> Result<String> {
+        let (shared, query) = (Arc::clone(&self.shared), query.clone());
+        self.run(async move {
+            let compiled = shared.compiled(model);
+            let planned = plan::plan(&query, &compiled, &shared.template)?;
+            let text = datafusion::sql::unparser::plan_to_sql(&planned.plan).map(|statement| statement.to_string());
+            Ok(text.unwrap_or_else(|_| planned.plan.display_indent().to_string()))
+        })
+        .await
+    }
+
+    /// Runs a future on the query threads, bounded in number and time.
+    async fn run<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+        let Some(runtime) = &self.runtime else {
+            return Err(Error::overloaded("the engine is closing"));
+        };
+        let deadline = Duration::from_secs(limits::QUERY_SECONDS_MAX);
+        let timed = tokio::time::timeout(deadline, async {
+            let admitted = self.admission.admit().await?;
+            let work = AssertUnwindSafe(async move {
+                let done = work.await;
+                drop(admitted);
+                done
+            });
+            let mut task = Stopped(runtime.spawn(work.catch_unwind()));
+            match (&mut task.0).await {
+                Ok(Ok(done)) => done,
+                Ok(Err(panic)) => Err(Error::internal(format!(
+                    "a query panicked: {}",
+                    panic_text(panic.as_ref())
+                ))),
+                Err(error) => Err(Error::internal(format!("a query was lost: {error}"))),
+            }
+        });
+        timed.await.unwrap_or_else(|_| {
+            let message = format!("the query took longer than {} seconds", limits::QUERY_SECONDS_MAX);
+            Err(Error::new(ErrorKind::Timeout, message))
+        })
+    }
+}
+
+impl Drop for QuerySession {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Waiting is not allowed inside another runtime, and queries hold nothing that must be finished.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A task that stops when nobody waits for it any more.
+struct Stopped<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for Stopped<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+/// Settings of every query.
+fn config(threads: usize) -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(threads)
+        .with_information_schema(false)
+        .with_create_default_catalog_and_schema(false)
+        .with_parquet_pruning(true)
+        .with_collect_statistics(true)
+        .with_prefer_existing_sort(true);
+    let options = config.options_mut();
+    options.execution.parquet.pushdown_filters = true;
+    options.execution.parquet.reorder_filters = true;
+    config
+}
+
+impl Shared {
+    /// The compiled form of `model`, made once for each version.
+    fn compiled(&self, model: Arc<Model>) -> Arc<CompiledModel> {
+        let same = |compiled: &Arc<CompiledModel>| Arc::ptr_eq(compiled.model(), &model);
+        if let Some(known) = self.compiled.lock().iter().find(|compiled| same(compiled)) {
+            return Arc::clone(known);
+        }
+        let made = Arc::new(CompiledModel::new(Arc::clone(&model)));
+        let mut all = self.compiled.lock();
+        if let Some(known) = all.iter().find(|compiled| same(compiled)) {
+            return Arc::clone(known);
+        }
+        if all.len() >= COMPILED_MODELS_MAX {
+            all.remove(0);
+        }
+        all.push(Arc::clone(&made));
+        made
+    }
+
+    /// A session for one query; functions and rules are shared.
+    fn state(&self, now: Micros) -> SessionState {
+        let mut state = self.template.clone();
+        let config = Arc::clone(state.config_options());
+        let props = state.execution_props_mut();
+        props.mark_start_execution(config);
+        if let Some(now) = DateTime::from_timestamp_micros(now) {
+            props.query_execution_start_time = Some(now);
+        }
+        state
+    }
+
+    async fn answer(&self, job: Job) -> Result<Answer> {
+        let as_of = job.view.as_of;
+        let compiled = self.compiled(Arc::clone(&job.model));
+        let state = self.state(job.now);
+        let Planned { plan, total, columns } = plan::plan(&job.query, &compiled, &state)?;
+        let bound = Bound::new(self, job.project, job.view)?;
+        let (rows, total) = (bound.run(&state, plan), async {
+            match total {
+                Some(plan) => bound.run(&state, plan).await.map(Some),
+                None => Ok(None),
+            }
+        });
+        let (rows, total) = futures::try_join!(rows, total)?;
+        let total = total.map(|rows| match rows.first().and_then(|row| row.first()) {
+            Some(Cell::Number(count)) => count.parse().map_err(|_| Error::internal("the total is no count")),
+            _ => Err(Error::internal("the total has no row")),
+        });
+        Ok(Answer {
+            columns,
+            rows,
+            total: total.transpose()?,
+            as_of,
+        })
+    }
+}
+
+/// The tables of one project at one moment.
+struct Bound {
+    project: ProjectId,
+    sources: Vec<(&'static str, Arc<dyn TableSource>)>,
+}
+
+impl Bound {
+    fn new(shared: &Shared, project: ProjectId, view: ProjectView) -> Result<Self> {
+        let url = store_url();
+        shared.env.register_object_store(url.as_ref(), Arc::clone(&view.store));
+        let cache = shared.env.cache_manager.get_file_metadata_cache();
+        let reader = Arc::new(CachedParquetFileReaderFactory::new(view.store, cache));
+        let tables = [
+            (tables::EVENTS, view.events, view.buffered_events),
+            (tables::REJECTED, view.rejected, view.buffered_rejected),
+        ];
+        let mut sources: Vec<(&'static str, Arc<dyn TableSource>)> = Vec::with_capacity(tables.len());
+        for (name, files, buffered) in tables {
+            let reader = Arc::clone(&reader);
+            let table = ProjectTable::new(project.clone(), name, files, buffered, reader);
+            let table = table.ok_or_else(|| Error::internal(format!("table `{name}` has no schema")))?;
+            sources.push((name, provider_as_source(Arc::new(table))));
+        }
+        Ok(Self { project, sources })
+    }
+
+    /// Binds the plan to the project, checks that it is, and runs it.
+    async fn run(&self, state: &SessionState, plan: LogicalPlan) -> Result<Vec<Vec<Cell>>> {
+        let plan = restrict::bind(plan, |table| {
+            let found = self.sources.iter().find(|(name, _)| *name == table);
+            let found = found.ok_or_else(|| Error::internal(format!("table `{table}` is not bound")))?;
+            Ok(Arc::clone(&found.1))
+        })?;
+        let plan = state.optimize(&plan)?;
+        check::read_only(&plan)?;
+        check::belongs_to(&plan, &self.project, project_of)?;
+        let physical = state.query_planner().create_physical_plan(&plan, state).await?;
+        let batches = collect(physical, state.task_ctx()).await?;
+        answer::rows(&batches)
+    }
+}
+
+/// The project of a table that data can be read from.
+fn project_of(source: &dyn TableSource) -> Option<ProjectId> {
+    let provider = &source.downcast_ref::<DefaultTableSource>()?.table_provider;
+    let table = provider.downcast_ref::<ProjectTable>()?;
+    Some(table.project().clone())
+}

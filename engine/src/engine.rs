@@ -2,10 +2,12 @@
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::exec::{QuerySession, SessionOptions};
 use crate::ingest::admission::Admission;
 use crate::ingest::{Batch, Permit, ProjectView, Receipt};
 use crate::model::{Builtin, Catalog, CatalogOptions, Model, Problem};
 use crate::project::ProjectId;
+use crate::query::{Answer, Query};
 use crate::store::Snapshot;
 use object_store::memory::InMemory;
 use std::path::{Path, PathBuf};
@@ -72,6 +74,7 @@ pub struct Engine {
     options: EngineOptions,
     admission: Arc<Admission>,
     catalog: Catalog,
+    queries: QuerySession,
 }
 
 impl Engine {
@@ -91,10 +94,15 @@ impl Engine {
             clock: Arc::clone(&options.clock),
             check_sql: Some(Arc::new(sql_problems)),
         })?;
+        let queries = QuerySession::new(SessionOptions {
+            memory_bytes: options.memory_bytes / 2,
+            threads: options.query_threads,
+        })?;
         Ok(Arc::new(Self {
             options,
             admission,
             catalog,
+            queries,
         }))
     }
 
@@ -130,6 +138,25 @@ impl Engine {
             buffered_rejected: Vec::new(),
             as_of: self.options.clock.now_micros(),
         })
+    }
+
+    /// Answers a query of a project from everything that was acknowledged before the call. Dropping the future stops it.
+    ///
+    /// # Errors
+    /// `Invalid` for a wrong query, `Model` for a wrong model, `Overloaded` when too many queries wait, `Timeout`,
+    /// `Execution` when a value does not fit, `Storage` when files cannot be read, `Internal` for defects.
+    pub async fn query(&self, project: &ProjectId, query: &Query) -> Result<Answer> {
+        let view = self.view(project).await?;
+        let now = self.options.clock.now_micros();
+        self.queries.query(project, view, self.model(project), query, now).await
+    }
+
+    /// The plan of a query as SQL where it can be written so, else as an outline. For people, not for running.
+    ///
+    /// # Errors
+    /// `Invalid` for a wrong query, `Model` for a wrong model.
+    pub async fn explain(&self, project: &ProjectId, query: &Query) -> Result<String> {
+        self.queries.explain(self.model(project), query).await
     }
 
     /// The cubes and funnels of a project: the last good ones, at most a second behind the files.

@@ -3,6 +3,7 @@
 use super::admission::Admission;
 use super::bucket;
 use super::table::{ProjectTable, store_url};
+use super::udaf::funnel;
 use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ingest::ProjectView;
@@ -88,6 +89,7 @@ impl QuerySession {
         let mut template = sql::base(config(threads)).with_runtime_env(Arc::clone(&env)).build();
         sql::register(&mut template);
         template.register_udf(bucket::udf())?;
+        template.register_udaf(Arc::new(funnel::function()))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("query")

@@ -99,7 +99,9 @@ impl ProjectTable {
             .into_iter()
             .collect();
         let has_date = !partition.is_empty();
-        let table_schema = TableSchema::builder(Arc::clone(&scan.stored)).with_table_partition_cols(partition).build();
+        let table_schema = TableSchema::builder(Arc::clone(&scan.stored))
+            .with_table_partition_cols(partition)
+            .build();
         let statistics = |file: &DataFile| Arc::new(file_statistics(file, &scan.stored));
         let mut total: Option<Statistics> = None;
         let mut partitioned = Vec::with_capacity(files.len());

@@ -424,7 +424,7 @@ fn report(current: &Current, first: bool) {
         }
         seen.push(problem);
         if problem.is_error() {
-            tracing::error!(at = %problem.location, "{}; the last good version of the file stays", problem.message);
+            tracing::error!(at = %problem.location, "{}; the file is not used until it is mended, its last good version is", problem.message);
         } else {
             tracing::warn!(at = %problem.location, "{}", problem.message);
         }

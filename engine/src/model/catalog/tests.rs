@@ -156,7 +156,8 @@ fn every_gitlab_query_names_known_members() {
                 .iter()
                 .map(|t| &t["dimension"]);
             let filters = query["filters"].as_array().unwrap().iter().map(|f| &f["member"]);
-            for path in plain.chain(timed).chain(filters) {
+            let date = &entry[form.replace("query", "date").as_str()];
+            for path in plain.chain(timed).chain(filters).chain([date]) {
                 model.member(path.as_str().unwrap()).unwrap();
             }
         }

@@ -1,17 +1,29 @@
 //! The engine as its users see it: open it, append events, ask for a view, flush, close.
 
+use crate::blocking::blocking;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::exec::{QuerySession, SessionOptions};
 use crate::ingest::admission::Admission;
-use crate::ingest::{Batch, Permit, ProjectView, Receipt};
+use crate::ingest::buffer::Projects;
+use crate::ingest::flusher::{self, Which};
+use crate::ingest::group_commit::Committer;
+use crate::ingest::replay::replay;
+use crate::ingest::{Batch, FlushPolicy, Permit, ProjectStats, ProjectView, Receipt, Shared};
+use crate::metrics::Metrics;
 use crate::model::{Builtin, Catalog, CatalogOptions, Model, Problem};
 use crate::project::ProjectId;
 use crate::query::{Answer, Query};
-use crate::store::Snapshot;
-use object_store::memory::InMemory;
+use crate::store::object;
+use crate::wal::LocalWal;
+use object_store::ObjectStore;
+use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 /// How to open an [`Engine`].
 #[derive(Debug, Clone)]
@@ -41,17 +53,6 @@ pub struct EngineOptions {
     pub clock: Arc<dyn Clock>,
 }
 
-/// Counts of one project since the engine was opened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ProjectStats {
-    /// Events stored.
-    pub stored: u64,
-    /// Events that were there already.
-    pub duplicate: u64,
-    /// Events kept as rejected.
-    pub rejected: u64,
-}
-
 /// Everything that is wrong with the files of a model folder, its SQL included, by file and line.
 ///
 /// # Errors
@@ -72,7 +73,9 @@ fn sql_problems(model: &Model) -> Vec<Problem> {
 #[derive(Debug)]
 pub struct Engine {
     options: EngineOptions,
-    admission: Arc<Admission>,
+    shared: Arc<Shared>,
+    committer: Mutex<Option<(Committer, JoinHandle<()>)>>,
+    flusher: AbortHandle,
     catalog: Catalog,
     queries: QuerySession,
 }
@@ -81,11 +84,18 @@ impl Engine {
     /// Opens or creates the data folder and the store, and replays what a crash left.
     ///
     /// # Errors
-    /// `Storage` when a folder or the store cannot be used, `Fenced` when another process holds the data folder, `Model`
-    /// when the model folder does not exist.
-    #[allow(clippy::unused_async, reason = "opening reads the store")]
+    /// `Invalid` for a store URL that is not understood, `Storage` when a folder or the store cannot be used, `Fenced`
+    /// when another process holds the data folder, `Model` when the model folder does not exist.
     pub async fn open(options: EngineOptions) -> Result<Arc<Engine>> {
-        let admission = Admission::new(options.memory_bytes / 4);
+        let store = object::open(&options.store_url, &options.store_options).await?;
+        Self::open_with_store(options, store).await
+    }
+
+    /// As [`Engine::open`], with a store that is open already.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub async fn open_with_store(options: EngineOptions, store: Arc<dyn ObjectStore>) -> Result<Arc<Engine>> {
         let catalog = Catalog::open(CatalogOptions {
             builtin: Builtin::All {
                 sessions_padding: options.sessions_padding,
@@ -98,9 +108,31 @@ impl Engine {
             memory_bytes: options.memory_bytes / 2,
             threads: options.query_threads,
         })?;
+        let (folder, clock) = (options.data_dir.clone(), Arc::clone(&options.clock));
+        let wal = blocking("opening the write-ahead log", move || LocalWal::open(&folder, clock)).await?;
+        let shared = Arc::new(Shared {
+            wal: Arc::new(wal),
+            store,
+            clock: Arc::clone(&options.clock),
+            admission: Admission::new(options.memory_bytes / 4),
+            projects: Projects::default(),
+            metrics: Arc::new(Metrics::default()),
+            policy: FlushPolicy {
+                interval_ms: options.flush_interval_ms,
+                rows_max: options.flush_rows_max,
+                bytes_max: options.flush_bytes_max,
+            },
+            applied_seq: AtomicU64::new(0),
+            flush_soon: Notify::new(),
+        });
+        replay(&shared).await?;
+        let committer = Committer::start(Arc::clone(&shared))?;
+        let flusher = tokio::spawn(flusher::run(Arc::downgrade(&shared))).abort_handle();
         Ok(Arc::new(Self {
             options,
-            admission,
+            shared,
+            committer: Mutex::new(Some(committer)),
+            flusher,
             catalog,
             queries,
         }))
@@ -111,33 +143,31 @@ impl Engine {
     /// # Errors
     /// `Overloaded` when the bound on buffered bytes is reached; the client should come back in a few seconds.
     pub fn admit(&self, bytes: usize) -> Result<Permit> {
-        self.admission.admit(bytes)
+        let permit = self.shared.admission.admit(bytes);
+        if permit.is_err() {
+            self.shared.metrics.overloaded.add(1);
+            self.shared.flush_soon.notify_one();
+        }
+        permit
     }
 
     /// Makes a batch durable and visible to queries. Returns after the fsync; duplicates by event id are left out.
     ///
     /// # Errors
     /// `Storage` when the batch could not be made durable: it may or may not be stored, so the client must send it again.
-    /// `Overloaded` when the queue is full.
-    #[allow(clippy::unused_async, reason = "waits for the group commit")]
-    pub async fn append(&self, _project: &ProjectId, _batch: Batch) -> Result<Receipt> {
-        Err(Error::storage("the write-ahead log is not open"))
+    pub async fn append(&self, project: &ProjectId, batch: Batch) -> Result<Receipt> {
+        let committer = self.committer.lock().as_ref().map(|(committer, _)| committer.clone());
+        let committer = committer.ok_or_else(|| Error::storage("the engine is closed; it takes no more events"))?;
+        committer.append(&self.shared, project, batch).await
     }
 
     /// A consistent view of a project for a query. A project never seen gives an empty view.
     ///
     /// # Errors
     /// `Storage` when the project's table log cannot be read.
-    #[allow(clippy::unused_async, reason = "reads the table log on first use")]
-    pub async fn view(&self, _project: &ProjectId) -> Result<ProjectView> {
-        Ok(ProjectView {
-            store: Arc::new(InMemory::new()),
-            events: Arc::new(Snapshot::default()),
-            buffered_events: Vec::new(),
-            rejected: Arc::new(Snapshot::default()),
-            buffered_rejected: Vec::new(),
-            as_of: self.options.clock.now_micros(),
-        })
+    pub async fn view(&self, project: &ProjectId) -> Result<ProjectView> {
+        let project = self.shared.projects.get(project);
+        project.view(&self.shared.store, &self.shared.clock).await
     }
 
     /// Answers a query of a project from everything that was acknowledged before the call. Dropping the future stops it.
@@ -170,24 +200,37 @@ impl Engine {
     }
 
     /// Counts of a project since the engine was opened.
-    pub fn stats(&self, _project: &ProjectId) -> ProjectStats {
-        ProjectStats::default()
+    pub fn stats(&self, project: &ProjectId) -> ProjectStats {
+        self.shared.projects.stats(project)
+    }
+
+    /// The engine's counters.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.shared.metrics
     }
 
     /// Puts everything buffered into the tables.
     ///
     /// # Errors
     /// `Storage` when a table cannot be written; nothing is lost, the rows stay buffered and logged.
-    #[allow(clippy::unused_async, reason = "writes to the store")]
     pub async fn flush(&self) -> Result<()> {
-        Ok(())
+        self.shared.flush_round(Which::All).await
     }
 
-    /// Flushes, and stops the background work. Calls after it fail.
+    /// Takes no more events, flushes, and stops the background work.
     ///
     /// # Errors
-    /// As [`Engine::flush`].
+    /// As [`Engine::flush`]; what could not be flushed is replayed at the next start.
     pub async fn close(&self) -> Result<()> {
+        let committer = self.committer.lock().take();
+        if let Some((committer, thread)) = committer {
+            drop(committer);
+            let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+            if !matches!(joined, Ok(Ok(()))) {
+                tracing::error!("the commit thread ended with a panic; its last batches were not acknowledged");
+            }
+        }
+        self.flusher.abort();
         self.flush().await
     }
 
@@ -199,6 +242,18 @@ impl Engine {
     /// The options the engine was opened with.
     pub fn options(&self) -> &EngineOptions {
         &self.options
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.flusher.abort();
+        let committer = self.committer.lock().take();
+        if let Some((committer, thread)) = committer {
+            drop(committer);
+            // The thread holds the log; when it has ended, the folder can be opened again.
+            let _ = thread.join();
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Events in, answers out: the storage and query engine of Tally, without HTTP, wire formats or environment.
 
+mod blocking;
 pub mod clock;
 pub mod engine;
 pub mod error;
@@ -7,11 +8,14 @@ pub mod event;
 pub mod exec;
 pub mod ingest;
 pub mod limits;
+pub mod metrics;
 pub mod model;
 pub mod project;
 pub mod query;
 pub mod store;
+pub mod wal;
 
-pub use engine::{Engine, EngineOptions, ProjectStats, check_models};
+pub use engine::{Engine, EngineOptions, check_models};
 pub use error::{Error, ErrorKind, Result};
+pub use ingest::ProjectStats;
 pub use project::ProjectId;

@@ -43,3 +43,34 @@ pub const MODEL_YAML_NODES_MAX: usize = 200_000;
 pub const MODEL_REFERENCE_DEPTH_MAX: usize = 32;
 /// Bytes of a member's SQL after the SQL of the members it refers to is put in: each step of a chain may double it.
 pub const MODEL_SQL_BYTES_MAX: usize = 256 * 1024;
+
+/// Block cache of the write-ahead log's store. Most look-ups are answered by filters, so little is enough.
+pub const WAL_CACHE_BYTES: u64 = 8 * 1024 * 1024;
+/// Journals of the write-ahead log's store on disk; also what a restart has to read.
+pub const WAL_JOURNAL_BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// Memory of the event-id index before it goes to a file: some 80,000 ids.
+pub const WAL_EVENTS_MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
+/// Memory of one segment of records before it goes to a file. A segment that is flushed before it is full never does.
+pub const WAL_SEGMENT_MEMTABLE_BYTES: u64 = 32 * 1024 * 1024;
+/// Memory of the log's own few values.
+pub const WAL_META_MEMTABLE_BYTES: u64 = 1024 * 1024;
+
+/// Encoded bytes of one group commit: large enough that the fsync is cheap per event, small enough that the next group
+/// does not wait long.
+pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Requests that wait for the group commit. More wait at the queue's end, bounded by ingest's memory.
+pub const GROUP_QUEUE_REQUESTS_MAX: usize = 1024;
+/// Rows of one Arrow batch of the buffer, and of one step when files are written.
+pub const BUFFER_BATCH_ROWS: usize = 8 * 1024;
+/// Projects whose tables are written at the same time. Each needs memory for its sort and its file.
+pub const FLUSH_PROJECTS_AT_ONCE: usize = 2;
+/// First wait after a failed flush, in milliseconds; doubles with each failure.
+pub const FLUSH_RETRY_MS: u64 = 1_000;
+/// Longest wait after a failed flush, in milliseconds.
+pub const FLUSH_RETRY_MS_MAX: u64 = 60_000;
+/// Bytes of a text bound in a file's statistics. Longer texts are cut (lower bound) or left out (upper bound).
+pub const STATS_TEXT_BYTES_MAX: usize = 128;
+/// Commits between two clean-ups of a table's log, which list its folder.
+pub const LOG_CLEANUP_COMMITS: u64 = 100;
+/// Milliseconds a project's table log stays in memory without being asked for.
+pub const PROJECT_IDLE_MS: u64 = 10 * 60 * 1000;

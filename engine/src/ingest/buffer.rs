@@ -1,9 +1,18 @@
 //! The rows that are acknowledged and not yet in a table's files, and the view that joins both without a row twice.
 
-use crate::clock::Micros;
-use crate::store::Snapshot;
+use super::ProjectStats;
+use super::part::{Part, PartView};
+use crate::blocking::blocking;
+use crate::clock::{Clock, Micros};
+use crate::error::Result;
+use crate::event::{Event, Rejected};
+use crate::project::ProjectId;
+use crate::store::{Snapshot, Table, TableKind};
+use crate::wal::Seq;
 use arrow::record_batch::RecordBatch;
 use object_store::ObjectStore;
+use parking_lot::{Mutex, RwLock};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// One consistent view of a project: every acknowledged row is in exactly one of the files and the batches.
@@ -21,4 +30,197 @@ pub struct ProjectView {
     pub buffered_rejected: Vec<RecordBatch>,
     /// When the view was taken.
     pub as_of: Micros,
+}
+
+/// A project's two tables, opened.
+#[derive(Debug)]
+pub(super) struct Tables {
+    pub(super) events: Table,
+    pub(super) rejected: Table,
+}
+
+/// The files of both tables, as of one moment.
+#[derive(Debug, Clone)]
+pub(super) struct Files {
+    pub(super) events: Arc<Snapshot>,
+    pub(super) rejected: Arc<Snapshot>,
+}
+
+/// What one short lock guards: files and rows change places in one step.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    /// `None` until the tables are opened.
+    pub(super) files: Option<Files>,
+    /// Rows on their way into files.
+    pub(super) sealed: Option<Part>,
+    /// Rows that arrive.
+    pub(super) active: Part,
+    pub(super) stats: ProjectStats,
+    pub(super) used_at: Micros,
+    /// After failures: how many in a row, and when to try again.
+    pub(super) failures: u32,
+    pub(super) retry_at: Micros,
+}
+
+impl Rows {
+    fn parts(&mut self) -> impl Iterator<Item = &mut Part> {
+        self.sealed.iter_mut().chain([&mut self.active])
+    }
+}
+
+/// A project in memory.
+#[derive(Debug)]
+pub struct Project {
+    pub(super) id: ProjectId,
+    pub(super) rows: Mutex<Rows>,
+    /// Held while tables are opened or committed to, so that there is one committer per project.
+    pub(super) tables: tokio::sync::Mutex<Option<Tables>>,
+}
+
+impl Project {
+    fn new(id: ProjectId) -> Self {
+        Self {
+            id,
+            rows: Mutex::new(Rows::default()),
+            tables: tokio::sync::Mutex::new(None),
+        }
+    }
+
+    /// Shows acknowledged rows to queries. Returns the bytes they count for.
+    pub(super) fn push(&self, seq: Seq, events: Vec<Event>, rejected: Vec<Rejected>, now: Micros) -> usize {
+        let mut rows = self.rows.lock();
+        rows.used_at = now;
+        rows.active.push(seq, events, rejected, now)
+    }
+
+    /// Opens the tables unless they are open.
+    pub(super) async fn open_tables<'a>(
+        &self,
+        tables: &'a mut Option<Tables>,
+        store: &Arc<dyn ObjectStore>,
+    ) -> Result<&'a mut Tables> {
+        let opened = match tables.take() {
+            Some(opened) => opened,
+            None => {
+                let opened = Tables {
+                    events: Table::open(store, &self.id, TableKind::Events).await?,
+                    rejected: Table::open(store, &self.id, TableKind::Rejected).await?,
+                };
+                let files = Files {
+                    events: Arc::clone(opened.events.snapshot()),
+                    rejected: Arc::clone(opened.rejected.snapshot()),
+                };
+                self.rows.lock().files = Some(files);
+                opened
+            }
+        };
+        Ok(tables.insert(opened))
+    }
+
+    /// A consistent view. Opens the tables on first use.
+    ///
+    /// # Errors
+    /// `Storage` when the table log cannot be read.
+    pub async fn view(&self, store: &Arc<dyn ObjectStore>, clock: &Arc<dyn Clock>) -> Result<ProjectView> {
+        let (files, parts) = match self.take_view(clock) {
+            Some(taken) => taken,
+            None => loop {
+                let mut tables = self.tables.lock().await;
+                self.open_tables(&mut tables, store).await?;
+                if let Some(taken) = self.take_view(clock) {
+                    break taken;
+                }
+            },
+        };
+        let as_of = clock.now_micros();
+        let convert = move || {
+            let mut events = Vec::new();
+            let mut rejected = Vec::new();
+            for part in &parts {
+                events.extend(part.events()?);
+                rejected.extend(part.rejected()?);
+            }
+            Ok((events, rejected))
+        };
+        let (buffered_events, buffered_rejected) = blocking("reading the buffer", convert).await?;
+        Ok(ProjectView {
+            store: Arc::clone(store),
+            events: files.events,
+            buffered_events,
+            rejected: files.rejected,
+            buffered_rejected,
+            as_of,
+        })
+    }
+
+    fn take_view(&self, clock: &Arc<dyn Clock>) -> Option<(Files, Vec<PartView>)> {
+        let mut rows = self.rows.lock();
+        rows.used_at = clock.now_micros();
+        let files = rows.files.clone()?;
+        let parts = rows.parts().map(Part::view).collect();
+        Some((files, parts))
+    }
+
+    /// The lowest WAL number among the buffered rows.
+    fn first_seq(&self) -> Option<Seq> {
+        let mut rows = self.rows.lock();
+        rows.parts().filter_map(|part| part.seqs).map(|(first, _)| first).min()
+    }
+}
+
+/// All projects in memory, made on first use.
+#[derive(Debug, Default)]
+pub struct Projects(RwLock<HashMap<ProjectId, Arc<Project>>>);
+
+impl Projects {
+    /// The project, made when it is not in memory.
+    pub fn get(&self, id: &ProjectId) -> Arc<Project> {
+        if let Some(found) = self.0.read().get(id) {
+            return Arc::clone(found);
+        }
+        let mut all = self.0.write();
+        let entry = all.entry(id.clone());
+        Arc::clone(entry.or_insert_with(|| Arc::new(Project::new(id.clone()))))
+    }
+
+    /// Counts of a project; zeros for one that is not in memory.
+    pub fn stats(&self, id: &ProjectId) -> ProjectStats {
+        self.0
+            .read()
+            .get(id)
+            .map(|project| project.rows.lock().stats)
+            .unwrap_or_default()
+    }
+
+    /// All projects.
+    pub(super) fn all(&self) -> Vec<Arc<Project>> {
+        self.0.read().values().cloned().collect()
+    }
+
+    /// The lowest WAL number that is in no table yet.
+    pub(super) fn first_seq(&self) -> Option<Seq> {
+        self.all().iter().filter_map(|project| project.first_seq()).min()
+    }
+
+    /// Gives up the table logs of projects that nobody used since `before` and that hold no rows, and forgets projects
+    /// that never had a row: a token can name any number of projects.
+    pub(super) fn forget_idle(&self, before: Micros) {
+        let mut all = self.0.write();
+        all.retain(|_, project| {
+            // A clone elsewhere means that somebody is about to use it.
+            if Arc::strong_count(project) > 1 {
+                return true;
+            }
+            let Ok(mut tables) = project.tables.try_lock() else {
+                return true;
+            };
+            let mut rows = project.rows.lock();
+            let is_idle = rows.used_at < before && rows.parts().all(|part| part.is_empty());
+            if is_idle {
+                *tables = None;
+                rows.files = None;
+            }
+            !is_idle || rows.stats != ProjectStats::default()
+        });
+    }
 }

@@ -1,10 +1,26 @@
-//! Taking events in: [`admission`] bounds the memory and [`buffer`] shows acknowledged events to
-//! queries until they are in the tables.
+//! Taking events in: [`admission`] bounds the memory, [`group_commit`] makes them durable, [`buffer`] shows them to
+//! queries until [`flusher`] has put them into the tables.
 
 pub mod admission;
 pub mod buffer;
+pub mod flusher;
+pub mod group_commit;
+mod part;
+pub mod replay;
 
+#[cfg(test)]
+mod tests;
+
+use crate::clock::Clock;
 use crate::event::{Event, Rejected};
+use crate::metrics::Metrics;
+use crate::wal::Wal;
+use admission::Admission;
+use buffer::Projects;
+use object_store::ObjectStore;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use tokio::sync::Notify;
 
 pub use admission::Permit;
 pub use buffer::ProjectView;
@@ -27,4 +43,49 @@ pub struct Receipt {
     pub duplicate: u64,
     /// Kept as rejected events, on disk.
     pub rejected: u64,
+}
+
+/// Counts of one project since the engine was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProjectStats {
+    /// Events stored.
+    pub stored: u64,
+    /// Events that were there already.
+    pub duplicate: u64,
+    /// Events kept as rejected.
+    pub rejected: u64,
+}
+
+/// When buffered rows go to the tables.
+#[derive(Debug, Clone, Copy)]
+pub struct FlushPolicy {
+    /// Age of a project's oldest row, milliseconds.
+    pub interval_ms: u64,
+    /// Rows of a project.
+    pub rows_max: usize,
+    /// Bytes of a project.
+    pub bytes_max: usize,
+}
+
+/// What the parts of ingest share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The write-ahead log.
+    pub wal: Arc<dyn Wal>,
+    /// Where the tables are.
+    pub store: Arc<dyn ObjectStore>,
+    /// The source of time.
+    pub clock: Arc<dyn Clock>,
+    /// The memory bound.
+    pub admission: Arc<Admission>,
+    /// All projects in memory.
+    pub projects: Projects,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// When to flush.
+    pub policy: FlushPolicy,
+    /// The last WAL number whose rows are in the buffer or in the tables.
+    pub applied_seq: AtomicU64,
+    /// Wakes the flusher before its time.
+    pub flush_soon: Notify,
 }

@@ -1,0 +1,224 @@
+//! From the buffer to the tables, in the background: what is old, large or too much for the memory bound.
+
+use super::buffer::{Files, Project};
+use super::part::Part;
+use super::{Receipt, Shared};
+use crate::blocking::blocking;
+use crate::clock::Micros;
+use crate::error::Result;
+use crate::limits;
+use crate::store::TableKind;
+use crate::store::flush::{Rows, flush};
+use futures::StreamExt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// Which projects a round takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Those that are due.
+    Due,
+    /// All that hold rows, also those that failed a moment ago.
+    All,
+}
+
+impl Project {
+    pub(super) fn count(&self, receipt: &Receipt, now: Micros) {
+        let mut rows = self.rows.lock();
+        rows.used_at = now;
+        rows.stats.stored += receipt.stored;
+        rows.stats.duplicate += receipt.duplicate;
+        rows.stats.rejected += receipt.rejected;
+    }
+}
+
+impl Shared {
+    /// Whether a project's rows should go to its tables now.
+    pub(super) fn is_flush_due(&self, project: &Project) -> bool {
+        let now = self.clock.now_micros();
+        let rows = project.rows.lock();
+        if now < rows.retry_at {
+            return false;
+        }
+        if rows.sealed.is_some() {
+            return true;
+        }
+        let part = &rows.active;
+        if part.is_empty() {
+            return false;
+        }
+        let age_ms = u64::try_from((now - part.since).div_euclid(1000)).unwrap_or(0);
+        age_ms >= self.policy.interval_ms
+            || part.rows >= self.policy.rows_max
+            || part.bytes >= self.policy.bytes_max
+            || self.admission.held_bytes() > self.admission.bytes_max() / 2
+    }
+
+    /// One round: flushes the projects, then drops what the log no longer needs. Other projects go on when one fails.
+    ///
+    /// # Errors
+    /// The first failure. Its rows stay buffered and logged.
+    pub async fn flush_round(&self, which: Which) -> Result<()> {
+        let is_due = |project: &Arc<Project>| match which {
+            Which::Due => self.is_flush_due(project),
+            Which::All => {
+                let rows = project.rows.lock();
+                rows.sealed.is_some() || !rows.active.is_empty()
+            }
+        };
+        let due: Vec<Arc<Project>> = self.projects.all().into_iter().filter(is_due).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        let wal = Arc::clone(&self.wal);
+        blocking("starting a segment", move || wal.rotate()).await?;
+        let mut results = futures::stream::iter(due)
+            .map(|project| async move { self.flush_project(&project).await })
+            .buffer_unordered(limits::FLUSH_PROJECTS_AT_ONCE);
+        let mut outcome = Ok(());
+        while let Some(result) = results.next().await {
+            if outcome.is_ok() {
+                outcome = result;
+            }
+        }
+        self.trim().await?;
+        outcome
+    }
+
+    /// Drops the log's segments whose rows are all in the tables.
+    ///
+    /// # Errors
+    /// `Storage` when a segment cannot be dropped.
+    pub(super) async fn trim(&self) -> Result<()> {
+        // Read before the buffers: a row applied later has a higher number, so it cannot be missed.
+        let applied = self.applied_seq.load(Ordering::Acquire);
+        let bound = self
+            .projects
+            .first_seq()
+            .map_or(applied + 1, |first| first.min(applied + 1));
+        let wal = Arc::clone(&self.wal);
+        blocking("dropping segments", move || wal.trim(bound)).await?;
+        self.metrics.wal_bytes.set(self.wal.size_bytes());
+        Ok(())
+    }
+
+    /// Moves a project's rows into its tables: first those that an earlier failure left, then those that came since.
+    async fn flush_project(&self, project: &Project) -> Result<()> {
+        let mut guard = project.tables.lock().await;
+        let started = Instant::now();
+        for _ in 0..2 {
+            let is_retry = {
+                let mut rows = project.rows.lock();
+                let is_retry = rows.sealed.is_some();
+                if !is_retry && !rows.active.is_empty() {
+                    rows.sealed = Some(std::mem::take(&mut rows.active));
+                }
+                is_retry
+            };
+            let flushed = match project.open_tables(&mut guard, &self.store).await {
+                Ok(tables) => self.flush_sealed(project, tables).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = flushed {
+                self.back_off(project, &error);
+                return Err(error);
+            }
+            if !is_retry {
+                break;
+            }
+        }
+        self.metrics.flush_micros.add_duration(started.elapsed());
+        Ok(())
+    }
+
+    async fn flush_sealed(&self, project: &Project, tables: &mut super::buffer::Tables) -> Result<()> {
+        let taken = {
+            let mut rows = project.rows.lock();
+            rows.sealed.as_mut().and_then(|part| Some((part.view(), part.seqs?.1)))
+        };
+        let Some((view, seq)) = taken else { return Ok(()) };
+        let writer = self.wal.writer_id();
+        let convert = move || Ok((view.events()?, view.rejected()?));
+        let (events, rejected) = blocking("reading the buffer", convert).await?;
+        let (store, clock, id) = (&self.store, &self.clock, &project.id);
+        let mut files = Files {
+            events: Arc::clone(tables.events.snapshot()),
+            rejected: Arc::clone(tables.rejected.snapshot()),
+        };
+        // The rejected events first, under a view that does not show them yet: a failure between the two tables leaves
+        // their rows buffered, and the mark keeps a repeat from doubling them.
+        if let Some(batch) = rejected {
+            let rows = Rows {
+                batches: vec![batch],
+                writer,
+                seq,
+            };
+            let kind = TableKind::Rejected;
+            files.rejected = flush(store, &mut tables.rejected, id, kind, rows, clock).await?;
+        }
+        if !events.is_empty() {
+            let rows = Rows {
+                batches: events,
+                writer,
+                seq,
+            };
+            files.events = flush(store, &mut tables.events, id, TableKind::Events, rows, clock).await?;
+        }
+        self.swap(project, files);
+        Ok(())
+    }
+
+    /// The one step in which rows cease to be buffered and begin to be in files.
+    fn swap(&self, project: &Project, files: Files) {
+        let done: Option<Part> = {
+            let mut rows = project.rows.lock();
+            rows.files = Some(files);
+            rows.failures = 0;
+            rows.retry_at = 0;
+            rows.sealed.take()
+        };
+        if let Some(part) = done {
+            self.admission.release(part.bytes);
+            self.metrics.flushes.add(1);
+            self.metrics.flushed_rows.add(part.rows as u64);
+            self.metrics.held_bytes.set(self.admission.held_bytes() as u64);
+        }
+    }
+
+    fn back_off(&self, project: &Project, error: &crate::Error) {
+        self.metrics.flush_failures.add(1);
+        let now = self.clock.now_micros();
+        let mut rows = project.rows.lock();
+        let wait_ms = (limits::FLUSH_RETRY_MS << rows.failures.min(16)).min(limits::FLUSH_RETRY_MS_MAX);
+        rows.failures = rows.failures.saturating_add(1);
+        rows.retry_at = now.saturating_add(i64::try_from(wait_ms * 1000).unwrap_or(i64::MAX));
+        tracing::warn!(
+            project = %project.id,
+            error = %error,
+            cause = error as &dyn std::error::Error,
+            failures = rows.failures,
+            wait_ms,
+            "a flush failed; its rows stay in memory and in the log, and are tried again"
+        );
+    }
+}
+
+/// The background task: a round whenever something may be due, until the engine is gone.
+pub async fn run(shared: Weak<Shared>) {
+    loop {
+        let Some(engine) = shared.upgrade() else { return };
+        let wait = Duration::from_millis(engine.policy.interval_ms.clamp(20, 1_000));
+        tokio::select! {
+            () = engine.flush_soon.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+        if let Err(error) = engine.flush_round(Which::Due).await {
+            tracing::debug!(%error, "the round had a failure, which is logged above");
+        }
+        let idle = i64::try_from(limits::PROJECT_IDLE_MS * 1000).unwrap_or(i64::MAX);
+        engine
+            .projects
+            .forget_idle(engine.clock.now_micros().saturating_sub(idle));
+    }
+}

@@ -1,0 +1,265 @@
+//! Making batches durable, many at a time: one thread takes whatever waits, writes it with one fsync, and tells everybody.
+//!
+//! While one group is on its way to the disk the next one gathers by itself, so a busy server has large groups and an
+//! idle one answers at once.
+
+use super::{Batch, Receipt, Shared};
+use crate::error::{Error, Result};
+use crate::event::{Column, Event, RejectReason, Rejected, Value};
+use crate::limits;
+use crate::project::ProjectId;
+use crate::wal::record::{self, EncodedEvents};
+use crate::wal::{EventKey, Seq};
+use bytes::Bytes;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Instant;
+use tokio::sync::{mpsc, oneshot};
+
+/// A batch on its way, with the work done that needs no order.
+struct Request {
+    project: ProjectId,
+    events: Vec<Event>,
+    encoded: EncodedEvents,
+    keys: Vec<EventKey>,
+    rejected: Vec<Rejected>,
+    reply: oneshot::Sender<Result<Receipt>>,
+}
+
+/// The committer: a queue and the thread behind it.
+#[derive(Debug, Clone)]
+pub struct Committer {
+    queue: mpsc::Sender<Request>,
+}
+
+impl Committer {
+    /// Starts the thread. It ends when every clone of the committer is dropped and the queue is empty.
+    ///
+    /// # Errors
+    /// `Storage` when no thread can be started.
+    pub fn start(shared: Arc<Shared>) -> Result<(Self, JoinHandle<()>)> {
+        let (queue, requests) = mpsc::channel(limits::GROUP_QUEUE_REQUESTS_MAX);
+        let thread = std::thread::Builder::new()
+            .name("tally-commit".to_owned())
+            .spawn(move || run(&shared, requests))?;
+        Ok((Self { queue }, thread))
+    }
+
+    /// Makes `batch` durable and visible; returns after the fsync.
+    ///
+    /// # Errors
+    /// `Storage` when it could not be made durable.
+    pub async fn append(&self, shared: &Shared, project: &ProjectId, batch: Batch) -> Result<Receipt> {
+        let stopped = || Error::storage("the write-ahead log is stopped; send the events again after the restart");
+        let (reply, answer) = oneshot::channel();
+        let request = prepare(shared, project, batch, reply);
+        self.queue.send(request).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+}
+
+/// Sorts out the events that cannot be stored, and encodes the others. Runs on the caller's thread.
+fn prepare(shared: &Shared, project: &ProjectId, batch: Batch, reply: oneshot::Sender<Result<Receipt>>) -> Request {
+    let Batch {
+        mut events,
+        mut rejected,
+    } = batch;
+    if events.iter().any(|event| event.defect().is_some()) {
+        let now = shared.clock.now_micros();
+        let (bad, good) = events.into_iter().partition(|event| event.defect().is_some());
+        events = good;
+        rejected.extend(Vec::into_iter(bad).map(|event| reject(&event, now)));
+    }
+    let key = |event: &Event| EventKey::new(project, event.text(Column::EventId).unwrap_or_default());
+    Request {
+        project: project.clone(),
+        encoded: EncodedEvents::new(&events),
+        keys: events.iter().map(key).collect(),
+        events,
+        rejected,
+        reply,
+    }
+}
+
+/// An event without a required value, as a rejected one.
+fn reject(event: &Event, now: i64) -> Rejected {
+    let column = event.defect().map_or("", Column::name);
+    let is_missing = event.defect().is_some_and(|column| event.get(column).is_none());
+    let (reason, detail) = if is_missing {
+        (RejectReason::MissingField, format!("`{column}` has no value"))
+    } else {
+        (
+            RejectReason::InvalidField,
+            format!("`{column}` has a value of another type or out of range"),
+        )
+    };
+    let mut raw = to_json(event).to_string();
+    raw.truncate(raw.floor_char_boundary(limits::REJECTED_RAW_BYTES_MAX));
+    Rejected {
+        received_at: event.micros(Column::ReceivedAt).unwrap_or(now),
+        protocol: event.text(Column::Protocol).unwrap_or_default().to_owned(),
+        reason,
+        detail,
+        raw: Bytes::from(raw),
+    }
+}
+
+/// The event by its columns. What the client sent is not known here any more.
+fn to_json(event: &Event) -> serde_json::Value {
+    let entry = |(column, value): &(Column, Value)| {
+        let value = match value {
+            Value::Text(text) => serde_json::Value::from(text.as_str()),
+            Value::Int(number) | Value::Timestamp(number) => serde_json::Value::from(*number),
+            Value::Float(number) => serde_json::Value::from(*number),
+            Value::Bool(flag) => serde_json::Value::from(*flag),
+            Value::Decimal(millionths) => serde_json::Value::from(millionths.to_string()),
+        };
+        (column.name().to_owned(), value)
+    };
+    event.values().iter().map(entry).collect()
+}
+
+fn run(shared: &Shared, mut requests: mpsc::Receiver<Request>) {
+    while let Some(first) = requests.blocking_recv() {
+        let mut bytes = first.encoded.size_bytes();
+        let mut group = vec![first];
+        while bytes < limits::GROUP_BYTES_MAX {
+            let Ok(next) = requests.try_recv() else { break };
+            bytes += next.encoded.size_bytes();
+            group.push(next);
+        }
+        commit(shared, group);
+    }
+}
+
+/// A request after the look-up of its ids.
+struct Checked {
+    request: Request,
+    /// Places of the events that are new.
+    kept: Vec<usize>,
+    has_record: bool,
+}
+
+fn commit(shared: &Shared, group: Vec<Request>) {
+    let started = Instant::now();
+    let (checked, records, keys) = match check(shared, group) {
+        Ok(checked) => checked,
+        Err((group, error)) => return fail(shared, group, &error),
+    };
+    let first = match shared.wal.write(records, &keys) {
+        Ok(first) => first,
+        Err(error) => {
+            return fail(
+                shared,
+                checked.into_iter().map(|checked| checked.request).collect(),
+                &error,
+            );
+        }
+    };
+    shared.metrics.groups.add(1);
+    shared.metrics.group_micros.add_duration(started.elapsed());
+    let now = shared.clock.now_micros();
+    let mut seq = first;
+    let mut answers = Vec::with_capacity(checked.len());
+    for checked in checked {
+        let has_record = checked.has_record;
+        answers.push(apply(shared, checked, seq, now));
+        seq += Seq::from(has_record);
+    }
+    // Before the answers: whoever has one may count on a flush that covers it.
+    shared.applied_seq.store(seq.saturating_sub(1), Ordering::Release);
+    shared.metrics.held_bytes.set(shared.admission.held_bytes() as u64);
+    for (reply, receipt) in answers {
+        // A client that has gone away loses only the answer.
+        let _ = reply.send(Ok(receipt));
+    }
+}
+
+type CheckedGroup = (Vec<Checked>, Vec<Vec<u8>>, Vec<EventKey>);
+
+/// Leaves out the events whose ids are known, and makes the records of the others.
+fn check(shared: &Shared, group: Vec<Request>) -> std::result::Result<CheckedGroup, (Vec<Request>, Error)> {
+    let mut seen = HashSet::new();
+    let mut plans = Vec::with_capacity(group.len());
+    for request in &group {
+        let mut kept = Vec::with_capacity(request.keys.len());
+        for (at, key) in request.keys.iter().enumerate() {
+            if seen.contains(key) {
+                continue;
+            }
+            match shared.wal.contains(key) {
+                Ok(true) => {}
+                Ok(false) => {
+                    seen.insert(*key);
+                    kept.push(at);
+                }
+                Err(error) => return Err((group, error)),
+            }
+        }
+        plans.push(kept);
+    }
+    let mut records = Vec::with_capacity(group.len());
+    let mut checked = Vec::with_capacity(group.len());
+    for (request, kept) in group.into_iter().zip(plans) {
+        let has_record = !kept.is_empty() || !request.rejected.is_empty();
+        if has_record {
+            records.push(record::encode(
+                &request.project,
+                &request.encoded,
+                &kept,
+                &request.rejected,
+            ));
+        }
+        checked.push(Checked {
+            request,
+            kept,
+            has_record,
+        });
+    }
+    Ok((checked, records, seen.into_iter().collect()))
+}
+
+/// Shows a durable request to queries.
+fn apply(shared: &Shared, checked: Checked, seq: Seq, now: i64) -> (oneshot::Sender<Result<Receipt>>, Receipt) {
+    let Checked {
+        request,
+        kept,
+        has_record,
+    } = checked;
+    let receipt = Receipt {
+        stored: kept.len() as u64,
+        duplicate: (request.keys.len() - kept.len()) as u64,
+        rejected: request.rejected.len() as u64,
+    };
+    let project = shared.projects.get(&request.project);
+    if has_record {
+        let events = if kept.len() == request.events.len() {
+            request.events
+        } else {
+            let mut kept = kept.into_iter().peekable();
+            let events = request.events.into_iter().enumerate();
+            events
+                .filter_map(|(at, event)| kept.next_if_eq(&at).map(|_| event))
+                .collect()
+        };
+        let bytes = project.push(seq, events, request.rejected, now);
+        shared.admission.hold(bytes);
+    }
+    project.count(&receipt, now);
+    shared.metrics.events_stored.add(receipt.stored);
+    shared.metrics.events_duplicate.add(receipt.duplicate);
+    shared.metrics.events_rejected.add(receipt.rejected);
+    if shared.is_flush_due(&project) {
+        shared.flush_soon.notify_one();
+    }
+    (request.reply, receipt)
+}
+
+fn fail(shared: &Shared, group: Vec<Request>, error: &Error) {
+    shared.metrics.group_failures.add(1);
+    for request in group {
+        let _ = request.reply.send(Err(Error::new(error.kind(), error.message())));
+    }
+}

@@ -1,0 +1,329 @@
+//! Rows into files: sorted, split by UTC day, written as Parquet, and then committed to the table in one step.
+
+use super::snapshot::{Bound, ColumnStats, Snapshot};
+use super::table::{NewFile, Table};
+use super::{TableKind, paths, schema, stats};
+use crate::blocking::blocking;
+use crate::clock::{Clock, DAY_MICROS, Micros};
+use crate::error::{Error, Result};
+use crate::event::Column;
+use crate::event::schema::REJECTED_TS_COLUMN;
+use crate::limits;
+use crate::project::ProjectId;
+use arrow::array::{Array, AsArray, StringArray};
+use arrow::compute::interleave_record_batch;
+use arrow::datatypes::TimestampMicrosecondType;
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+use datafusion::parquet::arrow::ArrowWriter;
+use datafusion::parquet::basic::Compression;
+use datafusion::parquet::errors::ParquetError;
+use datafusion::parquet::file::metadata::SortingColumn;
+use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use object_store::{ObjectStore, ObjectStoreExt};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The order of an events file.
+pub const SORT_COLUMNS: [Column; 3] = [Column::VisitorId, Column::Ts, Column::EventId];
+
+/// What goes to one table in one commit.
+#[derive(Debug)]
+pub struct Rows<'a> {
+    /// The rows, in any order.
+    pub batches: Vec<RecordBatch>,
+    /// The writer whose mark is moved.
+    pub writer: &'a str,
+    /// The last WAL number among the rows.
+    pub seq: u64,
+}
+
+/// Writes `rows` as one file per day and commits them. Nothing is written when the table's mark shows that the rows are
+/// there already, so a repeat after a crash or a lost answer does not double them.
+///
+/// # Errors
+/// `Storage` when a file cannot be written or the commit fails; the table is then as before, and files without a commit
+/// are invisible.
+pub async fn flush(
+    store: &Arc<dyn ObjectStore>,
+    table: &mut Table,
+    project: &ProjectId,
+    kind: TableKind,
+    rows: Rows<'_>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<Snapshot>> {
+    if table.mark(rows.writer).await? >= rows.seq {
+        return Ok(Arc::clone(table.snapshot()));
+    }
+    let root = paths::table(project, kind);
+    let batches = rows.batches;
+    let work = move || Sorted::new(kind, batches);
+    let sorted = Arc::new(blocking("sorting rows", work).await?);
+    let mut files = Vec::with_capacity(sorted.days.len());
+    for day in sorted.days.clone() {
+        let sorted = Arc::clone(&sorted);
+        let encoded = blocking("writing a file", move || sorted.encode(&day)).await?;
+        let log_path = paths::new_data_file(kind, &encoded.date);
+        let size_bytes = encoded.bytes.len() as u64;
+        let path = paths::data_file(&root, &log_path);
+        store.put(&path, encoded.bytes.into()).await?;
+        files.push(NewFile {
+            log_path,
+            size_bytes,
+            rows: encoded.rows,
+            date: encoded.date,
+            modified_millis: clock.now_micros().div_euclid(1000),
+            stats: encoded.stats,
+        });
+    }
+    table.commit(&files, rows.writer, rows.seq).await
+}
+
+/// Where a row is: (batch, row).
+type Place = (usize, usize);
+
+/// The rows of one day, as a range of the sorted places.
+#[derive(Debug, Clone, PartialEq)]
+struct Day {
+    number: i64,
+    rows: Range<usize>,
+}
+
+#[derive(Debug)]
+struct Sorted {
+    kind: TableKind,
+    batches: Vec<RecordBatch>,
+    places: Vec<Place>,
+    days: Vec<Day>,
+}
+
+/// One day's file.
+struct Encoded {
+    date: String,
+    bytes: Bytes,
+    rows: u64,
+    stats: BTreeMap<Column, ColumnStats>,
+}
+
+/// What a row is sorted by. The first bytes of the visitor as a number decide most comparisons without a memory access.
+struct Key<'a> {
+    day: i64,
+    prefix: u64,
+    visitor: &'a str,
+    ts: Micros,
+    event_id: &'a str,
+    place: Place,
+}
+
+impl Key<'_> {
+    fn order(&self) -> (i64, u64, &str, Micros, &str) {
+        (self.day, self.prefix, self.visitor, self.ts, self.event_id)
+    }
+}
+
+fn prefix(text: &str) -> u64 {
+    let mut bytes = [0; 8];
+    bytes
+        .iter_mut()
+        .zip(text.as_bytes())
+        .for_each(|(slot, byte)| *slot = *byte);
+    u64::from_be_bytes(bytes)
+}
+
+fn missing(name: &str) -> Error {
+    Error::internal(format!("a buffered batch lacks the column `{name}`"))
+}
+
+fn texts<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray> {
+    batch
+        .column_by_name(name)
+        .and_then(|array| array.as_string_opt::<i32>())
+        .ok_or_else(|| missing(name))
+}
+
+fn instants<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a [Micros]> {
+    batch
+        .column_by_name(name)
+        .and_then(|array| array.as_primitive_opt::<TimestampMicrosecondType>())
+        .map(|array| array.values().as_ref())
+        .ok_or_else(|| missing(name))
+}
+
+impl Sorted {
+    fn new(kind: TableKind, batches: Vec<RecordBatch>) -> Result<Self> {
+        let rows = batches.iter().map(RecordBatch::num_rows).sum();
+        let mut keys: Vec<Key<'_>> = Vec::with_capacity(rows);
+        for (at, batch) in batches.iter().enumerate() {
+            match kind {
+                TableKind::Events => {
+                    let visitors = texts(batch, Column::VisitorId.name())?;
+                    let event_ids = texts(batch, Column::EventId.name())?;
+                    let instants = instants(batch, Column::Ts.name())?;
+                    let columns = visitors.iter().zip(event_ids.iter()).zip(instants);
+                    keys.extend(columns.enumerate().map(|(row, ((visitor, event_id), ts))| {
+                        let visitor = visitor.unwrap_or_default();
+                        Key {
+                            day: ts.div_euclid(DAY_MICROS),
+                            prefix: prefix(visitor),
+                            visitor,
+                            ts: *ts,
+                            event_id: event_id.unwrap_or_default(),
+                            place: (at, row),
+                        }
+                    }));
+                }
+                TableKind::Rejected => {
+                    let instants = instants(batch, REJECTED_TS_COLUMN)?;
+                    keys.extend(instants.iter().enumerate().map(|(row, ts)| Key {
+                        day: ts.div_euclid(DAY_MICROS),
+                        prefix: 0,
+                        visitor: "",
+                        ts: *ts,
+                        event_id: "",
+                        place: (at, row),
+                    }));
+                }
+            }
+        }
+        keys.sort_unstable_by(|a, b| a.order().cmp(&b.order()));
+        let mut days: Vec<Day> = Vec::new();
+        for (at, key) in keys.iter().enumerate() {
+            match days.last_mut() {
+                Some(day) if day.number == key.day => day.rows.end = at + 1,
+                _ => days.push(Day {
+                    number: key.day,
+                    rows: at..at + 1,
+                }),
+            }
+        }
+        let places = keys.iter().map(|key| key.place).collect();
+        Ok(Self {
+            kind,
+            batches,
+            places,
+            days,
+        })
+    }
+
+    fn encode(&self, day: &Day) -> Result<Encoded> {
+        let schema = schema::of_files(self.kind);
+        let places = self
+            .places
+            .get(day.rows.clone())
+            .ok_or_else(|| Error::internal("a day outside of the sorted rows"))?;
+        let sources: Vec<&RecordBatch> = self.batches.iter().collect();
+        let mut stats = StatsCollector::default();
+        let mut writer =
+            ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties(self.kind))).map_err(not_encoded)?;
+        for chunk in places.chunks(limits::BUFFER_BATCH_ROWS) {
+            let batch = interleave_record_batch(&sources, chunk)?;
+            if self.kind == TableKind::Events {
+                stats.add(&batch)?;
+            }
+            writer.write(&batch).map_err(not_encoded)?;
+        }
+        let bytes = writer.into_inner().map_err(not_encoded)?;
+        Ok(Encoded {
+            date: date(day.number)?,
+            bytes: bytes.into(),
+            rows: places.len() as u64,
+            stats: stats.finish(),
+        })
+    }
+}
+
+fn not_encoded(error: ParquetError) -> Error {
+    Error::internal(format!("rows do not make a Parquet file: {error}")).with_source(error)
+}
+
+/// A day number since 1970-01-01 as `YYYY-MM-DD`.
+fn date(day: i64) -> Result<String> {
+    let micros = day.checked_mul(DAY_MICROS);
+    let time = micros.and_then(chrono::DateTime::from_timestamp_micros);
+    let time = time.ok_or_else(|| Error::internal(format!("day {day} is no date")))?;
+    Ok(time.format("%Y-%m-%d").to_string())
+}
+
+/// How files are written. Fresh files are compressed for speed; compaction rewrites them for size.
+fn properties(kind: TableKind) -> WriterProperties {
+    let schema = schema::of_files(kind);
+    let ascending = |column: &Column| {
+        let at = schema.index_of(column.name()).ok()?;
+        Some(SortingColumn {
+            column_idx: i32::try_from(at).ok()?,
+            descending: false,
+            nulls_first: false,
+        })
+    };
+    let sorting: Option<Vec<SortingColumn>> = SORT_COLUMNS.iter().map(ascending).collect();
+    let builder = WriterProperties::builder()
+        .set_created_by(concat!("tally ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_writer_version(WriterVersion::PARQUET_1_0)
+        .set_compression(Compression::LZ4_RAW)
+        .set_dictionary_enabled(true)
+        .set_max_row_group_row_count(Some(limits::ROW_GROUP_ROWS))
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_sorting_columns(sorting.filter(|_| kind == TableKind::Events));
+    // Page statistics let a scan skip within a row group; they pay only where the order makes pages distinct.
+    let paged = [Column::VisitorId, Column::Ts];
+    paged
+        .iter()
+        .fold(builder, |builder, column| {
+            builder.set_column_statistics_enabled(column.name().into(), EnabledStatistics::Page)
+        })
+        .build()
+}
+
+/// Bounds and null counts of [`stats::COLUMNS`] over the batches of a file.
+#[derive(Debug, Default)]
+struct StatsCollector {
+    columns: BTreeMap<Column, ColumnStats>,
+}
+
+impl StatsCollector {
+    fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+        for column in stats::COLUMNS {
+            let array = batch
+                .column_by_name(column.name())
+                .ok_or_else(|| missing(column.name()))?;
+            let (min, max) = if array.as_string_opt::<i32>().is_some() {
+                let values = texts(batch, column.name())?;
+                let text = |text: &str| Bound::Text(text.to_owned());
+                (
+                    values.iter().flatten().min().map(text),
+                    values.iter().flatten().max().map(text),
+                )
+            } else {
+                let values = instants(batch, column.name())?;
+                let instant = |micros: &Micros| Bound::Timestamp(*micros);
+                (values.iter().min().map(instant), values.iter().max().map(instant))
+            };
+            let entry = self.columns.entry(*column).or_default();
+            merge(&mut entry.min, min, |new, old| less(new, old));
+            merge(&mut entry.max, max, |new, old| less(old, new));
+            entry.null_count = Some(entry.null_count.unwrap_or(0) + array.null_count() as u64);
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> BTreeMap<Column, ColumnStats> {
+        self.columns
+    }
+}
+
+fn less(a: &Bound, b: &Bound) -> bool {
+    match (a, b) {
+        (Bound::Text(a), Bound::Text(b)) => a < b,
+        (Bound::Timestamp(a), Bound::Timestamp(b)) => a < b,
+        _ => false,
+    }
+}
+
+fn merge(slot: &mut Option<Bound>, new: Option<Bound>, is_better: impl Fn(&Bound, &Bound) -> bool) {
+    if let Some(new) = new
+        && slot.as_ref().is_none_or(|old| is_better(&new, old))
+    {
+        *slot = Some(new);
+    }
+}

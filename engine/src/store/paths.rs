@@ -1,0 +1,71 @@
+//! Every object name of the store, and nowhere else.
+//!
+//! ```text
+//! projects/<project>/<table>/_delta_log/…                 the table log
+//! projects/<project>/<table>/date=YYYY-MM-DD/<uuid>.vte.parquet   rows of one UTC day
+//! probe/<uuid>                                            self-test at start, deleted again
+//! ```
+//! `vte` says that the rows are sorted by visitor, ts and event id. The log could say so in a tag, but tags do not
+//! survive every other writer's checkpoints; names do.
+
+use crate::project::ProjectId;
+use object_store::path::Path;
+
+/// Ending of a data file whose rows are sorted by (visitor_id, ts, event_id).
+const SORTED_SUFFIX: &str = ".vte.parquet";
+/// Ending of any other data file.
+const PLAIN_SUFFIX: &str = ".parquet";
+
+/// A kind of table. Every project has one of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TableKind {
+    /// Accepted events.
+    Events,
+    /// Rejected events.
+    Rejected,
+}
+
+impl TableKind {
+    /// The table's folder in its project's folder.
+    pub fn folder(self) -> &'static str {
+        match self {
+            TableKind::Events => "events",
+            TableKind::Rejected => "rejected",
+        }
+    }
+}
+
+/// A table's folder from the store's root.
+pub fn table(project: &ProjectId, kind: TableKind) -> Path {
+    Path::from_iter(["projects", project.as_str(), kind.folder()])
+}
+
+/// A new data file's name, from the table's folder.
+pub fn new_data_file(kind: TableKind, date: &str) -> String {
+    let suffix = match kind {
+        TableKind::Events => SORTED_SUFFIX,
+        TableKind::Rejected => PLAIN_SUFFIX,
+    };
+    format!("date={date}/{}{suffix}", uuid::Uuid::new_v4())
+}
+
+/// Whether a data file's name promises the sort order.
+pub fn is_sorted(data_file: &str) -> bool {
+    data_file.ends_with(SORTED_SUFFIX)
+}
+
+/// A data file's name from the store's root.
+pub fn data_file(table: &Path, name: &str) -> Path {
+    let parts = table.parts().chain(name.split('/').map(Into::into));
+    parts.collect()
+}
+
+/// The day in a data file's name, when it is in the usual place.
+pub fn date_of(data_file: &str) -> Option<&str> {
+    data_file.split('/').find_map(|part| part.strip_prefix("date="))
+}
+
+/// A probe's name.
+pub fn probe() -> Path {
+    Path::from_iter(["probe".to_owned(), uuid::Uuid::new_v4().to_string()])
+}

@@ -1,0 +1,279 @@
+//! One project's table: its log opened, read into a [`Snapshot`], and committed to.
+//!
+//! The log is in the Delta Lake format, read and written through `deltalake-core`; everything that knows the library is
+//! in this file, in `log.rs` and in `schema.rs`. A commit carries a mark (writer, last WAL number), in the same atomic
+//! step as the files: whoever wonders whether rows are in the table compares numbers.
+
+use super::log::TableLogStore;
+use super::snapshot::{ColumnStats, DataFile, Snapshot};
+use super::{TableKind, paths, schema, stats};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Column;
+use crate::event::schema::PARTITION_COLUMN;
+use crate::limits;
+use crate::project::ProjectId;
+use deltalake_core::DeltaTableError;
+use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
+use deltalake_core::kernel::{Action, Add, EagerSnapshot, LogicalFileView, Transaction};
+use deltalake_core::logstore::LogStoreRef;
+use deltalake_core::protocol::{DeltaOperation, SaveMode};
+use object_store::ObjectStore;
+use object_store::path::Path;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// A data file that is written and not yet in the table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewFile {
+    /// Name from the table's folder.
+    pub log_path: String,
+    /// Length in bytes.
+    pub size_bytes: u64,
+    /// Rows.
+    pub rows: u64,
+    /// UTC day as `YYYY-MM-DD`.
+    pub date: String,
+    /// Milliseconds since the epoch.
+    pub modified_millis: i64,
+    /// Statistics of the columns worth it.
+    pub stats: BTreeMap<Column, ColumnStats>,
+}
+
+/// A table, opened. Reading is cheap; commits go one after another.
+pub struct Table {
+    kind: TableKind,
+    root: Path,
+    log: LogStoreRef,
+    state: Option<EagerSnapshot>,
+    snapshot: Arc<Snapshot>,
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Table")
+            .field("root", &self.root)
+            .field("version", &self.snapshot.version)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Table {
+    /// Opens a project's table. A table that does not exist yet is empty, and made by the first commit.
+    ///
+    /// # Errors
+    /// `Storage` when the log cannot be read, or uses a feature that Tally does not know.
+    pub async fn open(store: &Arc<dyn ObjectStore>, project: &ProjectId, kind: TableKind) -> Result<Self> {
+        let root = paths::table(project, kind);
+        let log = TableLogStore::open(store, &root).map_err(|error| failed(&root, "be opened", error))?;
+        let mut table = Self {
+            kind,
+            root,
+            log,
+            state: None,
+            snapshot: Arc::new(Snapshot::default()),
+        };
+        table.reload().await?;
+        Ok(table)
+    }
+
+    /// The table as of the last commit seen.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// The last WAL number of `writer` whose rows are in the table; 0 when there is none.
+    ///
+    /// # Errors
+    /// `Storage` when the log cannot be read.
+    pub async fn mark(&self, writer: &str) -> Result<u64> {
+        let Some(state) = &self.state else { return Ok(0) };
+        let version = state
+            .transaction_version(self.log.as_ref(), writer)
+            .await
+            .map_err(|error| failed(&self.root, "be read", error))?;
+        Ok(version.and_then(|version| u64::try_from(version).ok()).unwrap_or(0))
+    }
+
+    /// Reads the log again from the store.
+    async fn reload(&mut self) -> Result<()> {
+        let exists = self.log.is_delta_table_location().await;
+        if !exists.map_err(|error| failed(&self.root, "be read", error))? {
+            self.state = None;
+            self.snapshot = Arc::new(Snapshot::default());
+            return Ok(());
+        }
+        let state = EagerSnapshot::try_new(self.log.as_ref(), None)
+            .await
+            .map_err(|error| failed(&self.root, "be read", error))?;
+        self.snapshot = Arc::new(self.read_snapshot(&state)?);
+        self.state = Some(state);
+        Ok(())
+    }
+
+    /// Adds `files` to the table and moves the mark of `writer` to `seq`, in one atomic step.
+    ///
+    /// After an error the outcome may be unknown (a commit whose answer was lost). So the log is read again, and when
+    /// the mark is there the commit counts as done; hence a caller may repeat a failed commit with the same `seq`.
+    ///
+    /// # Errors
+    /// `Storage` when the commit did not happen, `Fenced` when the table was changed in a way that excludes it.
+    pub async fn commit(&mut self, files: &[NewFile], writer: &str, seq: u64) -> Result<Arc<Snapshot>> {
+        let error = match self.try_commit(files, writer, seq).await {
+            Ok(()) => return Ok(Arc::clone(&self.snapshot)),
+            Err(error) => error,
+        };
+        self.reload().await?;
+        if self.mark(writer).await? >= seq {
+            return Ok(Arc::clone(&self.snapshot));
+        }
+        Err(error)
+    }
+
+    async fn try_commit(&mut self, files: &[NewFile], writer: &str, seq: u64) -> Result<()> {
+        let root = self.root.clone();
+        let fail = |error| failed(&root, "be committed to", error);
+        let version = i64::try_from(seq).map_err(|_| Error::internal("a WAL number beyond 63 bits"))?;
+        let mut actions = self.schema_actions(files)?;
+        actions.extend(files.iter().map(add_action));
+        let commits = self.snapshot.version.map_or(0, |version| version + 1);
+        let properties = CommitProperties::default()
+            .with_application_transaction(Transaction::new(writer, version))
+            // Makes the entry's bytes unlike any rival's.
+            .with_metadata([("tallyCommit".to_owned(), json!(uuid::Uuid::new_v4().to_string()))])
+            .with_cleanup_expired_logs(Some(commits > 0 && commits.is_multiple_of(limits::LOG_CLEANUP_COMMITS)));
+        let operation = DeltaOperation::Write {
+            mode: SaveMode::Append,
+            partition_by: Some(vec![PARTITION_COLUMN.to_owned()]),
+            predicate: None,
+        };
+        let reference = self.state.as_ref().map(|state| state as &dyn TableReference);
+        let done = CommitBuilder::from(properties)
+            .with_actions(actions)
+            .build(reference, Arc::clone(&self.log), operation)
+            .await
+            .map_err(fail)?;
+        let state = done.snapshot().snapshot().clone();
+        let expected = self.snapshot.version.map_or(0, |version| version + 1);
+        self.snapshot = Arc::new(if done.version() == expected {
+            self.extended(files, expected)
+        } else {
+            self.read_snapshot(&state)?
+        });
+        self.state = Some(state);
+        Ok(())
+    }
+
+    /// The actions that make the table, or give it columns it lacks.
+    fn schema_actions(&self, files: &[NewFile]) -> Result<Vec<Action>> {
+        let defect =
+            |error: serde_json::Error| Error::internal("a table's metadata does not convert").with_source(error);
+        let Some(state) = &self.state else {
+            let created_millis = files.iter().map(|file| file.modified_millis).max().unwrap_or(0);
+            let protocol = json!({"minReaderVersion": 1, "minWriterVersion": 2});
+            let metadata = schema::new_metadata(self.kind, created_millis)?;
+            return Ok(vec![
+                Action::Protocol(serde_json::from_value(protocol).map_err(defect)?),
+                Action::Metadata(serde_json::from_value(metadata).map_err(defect)?),
+            ]);
+        };
+        let metadata = serde_json::to_value(state.metadata()).map_err(defect)?;
+        match schema::evolve(self.kind, &metadata)? {
+            None => Ok(Vec::new()),
+            Some(evolved) => Ok(vec![Action::Metadata(serde_json::from_value(evolved).map_err(defect)?)]),
+        }
+    }
+
+    /// The snapshot after our own commit, without reading the log.
+    fn extended(&self, files: &[NewFile], version: u64) -> Snapshot {
+        let mut all = self.snapshot.files.clone();
+        all.extend(files.iter().map(|file| {
+            Arc::new(DataFile {
+                path: paths::data_file(&self.root, &file.log_path),
+                log_path: file.log_path.clone(),
+                size_bytes: file.size_bytes,
+                rows: Some(file.rows),
+                date: file.date.clone(),
+                modified_millis: file.modified_millis,
+                is_sorted: paths::is_sorted(&file.log_path),
+                stats: file.stats.clone(),
+            })
+        }));
+        Snapshot {
+            version: Some(version),
+            files: all,
+        }
+    }
+
+    fn read_snapshot(&self, state: &EagerSnapshot) -> Result<Snapshot> {
+        let log_data = state
+            .try_log_data()
+            .map_err(|error| failed(&self.root, "be read", error))?;
+        let files = log_data
+            .iter()
+            .map(|view| self.read_file(&view))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Snapshot {
+            version: Some(state.version()),
+            files,
+        })
+    }
+
+    fn read_file(&self, view: &LogicalFileView) -> Result<Arc<DataFile>> {
+        let log_path = view.path().into_owned();
+        if view.deletion_vector_descriptor().is_some() {
+            return Err(Error::storage(format!(
+                "the file {log_path} of the table {} has rows deleted by another program (a deletion vector), which \
+                 Tally does not read: run that program's purge or vacuum of deletion vectors",
+                self.root
+            )));
+        }
+        let date = view.partition_values_map().remove(PARTITION_COLUMN).flatten();
+        let date = date
+            .or_else(|| paths::date_of(&log_path).map(str::to_owned))
+            .ok_or_else(|| {
+                Error::storage(format!(
+                    "the file {log_path} of the table {} has no value of the partition column `{PARTITION_COLUMN}`",
+                    self.root
+                ))
+            })?;
+        let stats_json: Value = view
+            .stats()
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or(Value::Null);
+        Ok(Arc::new(DataFile {
+            path: paths::data_file(&self.root, &log_path),
+            size_bytes: u64::try_from(view.size()).unwrap_or(0),
+            rows: stats::rows(&stats_json),
+            date,
+            modified_millis: view.modification_time(),
+            is_sorted: paths::is_sorted(&log_path),
+            stats: stats::from_json(&stats_json),
+            log_path,
+        }))
+    }
+}
+
+fn add_action(file: &NewFile) -> Action {
+    Action::Add(Add {
+        path: file.log_path.clone(),
+        partition_values: HashMap::from([(PARTITION_COLUMN.to_owned(), Some(file.date.clone()))]),
+        size: i64::try_from(file.size_bytes).unwrap_or(i64::MAX),
+        modification_time: file.modified_millis,
+        data_change: true,
+        stats: Some(stats::to_json(file.rows, &file.stats)),
+        tags: None,
+        deletion_vector: None,
+        base_row_id: None,
+        default_row_commit_version: None,
+        clustering_provider: None,
+    })
+}
+
+fn failed(root: &Path, what: &str, error: DeltaTableError) -> Error {
+    let kind = match &error {
+        DeltaTableError::Transaction { .. } | DeltaTableError::VersionAlreadyExists(_) => ErrorKind::Fenced,
+        _ => ErrorKind::Storage,
+    };
+    Error::new(kind, format!("the table {root} cannot {what}: {error}")).with_source(error)
+}

@@ -1,0 +1,134 @@
+use super::*;
+use crate::project::ProjectId;
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+fn new_file(name: &str) -> NewFile {
+    NewFile {
+        log_path: format!("date=2026-01-01/{name}.vte.parquet"),
+        size_bytes: 10,
+        rows: 5,
+        date: "2026-01-01".to_owned(),
+        modified_millis: 1_700_000_000_000,
+        stats: BTreeMap::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_move_the_mark_with_the_files_and_survive_reopening() {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let project = ProjectId::new("p").unwrap();
+    let mut table = Table::open(&store, &project, TableKind::Events).await.unwrap();
+    assert_eq!(table.snapshot().version, None);
+    assert_eq!(table.mark("w").await.unwrap(), 0);
+    // Beyond the first checkpoint, so that reading through one is covered.
+    for n in 0..130u64 {
+        let snapshot = table
+            .commit(&[new_file(&n.to_string())], "w", n * 10 + 1)
+            .await
+            .unwrap();
+        assert_eq!(snapshot.version, Some(n));
+        assert_eq!(snapshot.files.len() as u64, n + 1);
+    }
+    assert_eq!(table.mark("w").await.unwrap(), 1291);
+    let reopened = Table::open(&store, &project, TableKind::Events).await.unwrap();
+    assert_eq!(reopened.mark("w").await.unwrap(), 1291);
+    assert_eq!(reopened.mark("other").await.unwrap(), 0);
+    assert_eq!(reopened.snapshot().rows(), 650);
+    assert!(
+        reopened
+            .snapshot()
+            .files
+            .iter()
+            .all(|file| file.is_sorted && file.date == "2026-01-01")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_with_an_old_view_goes_after_the_winner() {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let project = ProjectId::new("p").unwrap();
+    let mut a = Table::open(&store, &project, TableKind::Events).await.unwrap();
+    a.commit(&[new_file("a0")], "a", 1).await.unwrap();
+    let mut b = Table::open(&store, &project, TableKind::Events).await.unwrap();
+    a.commit(&[new_file("a1")], "a", 2).await.unwrap();
+    let snapshot = b.commit(&[new_file("b0")], "b", 1).await.unwrap();
+    assert_eq!((snapshot.version, snapshot.files.len()), (Some(2), 3));
+    assert_eq!(b.mark("a").await.unwrap(), 2);
+}
+
+#[test]
+fn a_table_of_an_older_version_gets_the_new_columns() {
+    let metadata = schema::new_metadata(TableKind::Events, 0).unwrap();
+    assert_eq!(schema::evolve(TableKind::Events, &metadata).unwrap(), None);
+    let mut parsed: Value = serde_json::from_str(metadata["schemaString"].as_str().unwrap()).unwrap();
+    let fields = parsed["fields"].as_array_mut().unwrap();
+    fields.retain(|field| field["name"] != "extra");
+    fields.push(json!({"name": "from_the_future", "type": "string", "nullable": true, "metadata": {}}));
+    let mut old = metadata.clone();
+    old["schemaString"] = Value::String(parsed.to_string());
+    let evolved = schema::evolve(TableKind::Events, &old).unwrap().unwrap();
+    let text = evolved["schemaString"].as_str().unwrap();
+    assert!(text.contains("\"extra\"") && text.contains("from_the_future"));
+    assert_eq!(evolved["id"], metadata["id"]);
+    let mut wrong: Value = serde_json::from_str(text).unwrap();
+    wrong["fields"][0]["type"] = json!("long");
+    old["schemaString"] = Value::String(wrong.to_string());
+    let error = schema::evolve(TableKind::Events, &old).unwrap_err();
+    assert!(error.message().contains("event_id"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_table_is_evolved_by_the_next_commit() {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let project = ProjectId::new("p").unwrap();
+    let mut metadata = schema::new_metadata(TableKind::Events, 0).unwrap();
+    let mut parsed: Value = serde_json::from_str(metadata["schemaString"].as_str().unwrap()).unwrap();
+    parsed["fields"]
+        .as_array_mut()
+        .unwrap()
+        .retain(|field| field["name"] != "extra");
+    metadata["schemaString"] = Value::String(parsed.to_string());
+    let entry = format!(
+        "{}\n{}",
+        json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}),
+        json!({"metaData": metadata}),
+    );
+    let root = paths::table(&project, TableKind::Events);
+    let name = paths::data_file(&root, "_delta_log/00000000000000000000.json");
+    object_store::ObjectStoreExt::put(&store, &name, entry.into())
+        .await
+        .unwrap();
+    let mut table = Table::open(&store, &project, TableKind::Events).await.unwrap();
+    table.commit(&[new_file("a")], "w", 1).await.unwrap();
+    let name = paths::data_file(&root, "_delta_log/00000000000000000001.json");
+    let written = object_store::ObjectStoreExt::get(&store, &name)
+        .await
+        .unwrap()
+        .bytes()
+        .await
+        .unwrap();
+    assert!(String::from_utf8_lossy(&written).contains("\\\"extra\\\""));
+    table.commit(&[new_file("b")], "w", 2).await.unwrap();
+    let reopened = Table::open(&store, &project, TableKind::Events).await.unwrap();
+    assert_eq!(reopened.snapshot().files.len(), 2);
+}
+
+#[test]
+fn names_are_made_and_read_in_one_place() {
+    let project = ProjectId::new("gitlab_project_7").unwrap();
+    let root = paths::table(&project, TableKind::Events);
+    assert_eq!(root.as_ref(), "projects/gitlab_project_7/events");
+    let name = paths::new_data_file(TableKind::Events, "2026-01-31");
+    assert!(paths::is_sorted(&name));
+    assert!(!paths::is_sorted(&paths::new_data_file(
+        TableKind::Rejected,
+        "2026-01-31"
+    )));
+    assert_eq!(paths::date_of(&name), Some("2026-01-31"));
+    let full = paths::data_file(&root, &name);
+    assert_eq!(full.as_ref(), format!("{root}/{name}"));
+}

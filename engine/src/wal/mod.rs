@@ -1,0 +1,83 @@
+//! The write-ahead log: what is acknowledged is here first, on disk, until the tables have it.
+//!
+//! [`Wal`] is the promise, [`local`] keeps it with a folder, [`record`] is the format of one record. A log also
+//! remembers the ids of the events of the last days, because an id and its event must become durable in one step.
+
+pub mod local;
+pub mod record;
+
+#[cfg(test)]
+mod tests;
+
+use crate::error::Result;
+use crate::project::ProjectId;
+
+pub use local::LocalWal;
+pub use record::{EncodedEvents, Record};
+
+/// Position of a record in the log; grows by one per record, starts at 1, is never used twice.
+pub type Seq = u64;
+
+/// What the index of known events is keyed by: the first 16 bytes of a hash of project and event id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventKey([u8; 16]);
+
+impl EventKey {
+    /// The key of an event of a project. With 128 bits, a false match among a trillion events has odds below 1 in 10^14.
+    pub fn new(project: &ProjectId, event_id: &str) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(project.as_str().as_bytes());
+        hasher.update(&[0]);
+        hasher.update(event_id.as_bytes());
+        let mut key = [0; 16];
+        hasher.finalize_xof().fill(&mut key);
+        Self(key)
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// A durable log of records with an index of event ids. One writer at a time.
+pub trait Wal: Send + Sync + std::fmt::Debug {
+    /// Name of this log in the tables: a record with a higher number than the table's mark for this name is not in the
+    /// table yet.
+    fn writer_id(&self) -> &str;
+
+    /// Whether an event with this key was written within the last [`crate::limits::DEDUP_DAYS`] days.
+    ///
+    /// # Errors
+    /// `Storage` when the index cannot be read.
+    fn contains(&self, key: &EventKey) -> Result<bool>;
+
+    /// Writes all records and keys, or none of them, and returns when they are on stable storage. The records get
+    /// consecutive numbers from the one returned.
+    ///
+    /// # Errors
+    /// `Storage` when they could not be made durable. After that the log refuses every write: what a failed fsync left
+    /// behind cannot be known, so only a restart, which reads the log again, may go on.
+    fn write(&self, records: Vec<Vec<u8>>, keys: &[EventKey]) -> Result<Seq>;
+
+    /// Starts a new segment, so that the records so far can be dropped as a whole.
+    ///
+    /// # Errors
+    /// `Storage` when the segment cannot be made.
+    fn rotate(&self) -> Result<()>;
+
+    /// Drops whole segments all of whose records are below `seq`. The segment in use stays.
+    ///
+    /// # Errors
+    /// `Storage` when a segment cannot be dropped; its records are then dropped later.
+    fn trim(&self, seq: Seq) -> Result<()>;
+
+    /// Shows every record to `each`, oldest first.
+    ///
+    /// # Errors
+    /// `Storage` when a record cannot be read, or the error of `each`.
+    fn replay(&self, each: &mut dyn FnMut(Seq, Record) -> Result<()>) -> Result<()>;
+
+    /// Bytes of records that are not yet dropped, approximately.
+    fn size_bytes(&self) -> u64;
+}

@@ -2,7 +2,11 @@
 //! calls have one place only, what stands at the top level, and that the README's map is the tree.
 //!
 //! A violation is printed as `file:line: rule: what`.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot read the tree has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot read the tree has failed"
+)]
 #![allow(missing_docs, reason = "a test, not a library")]
 
 #[path = "tidy/source.rs"]
@@ -18,7 +22,17 @@ const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// What every module of the engine may import.
-const LEAVES: &[&str] = &["clock", "error", "limits", "metrics", "project", "Error", "ErrorKind", "ProjectId", "Result"];
+const LEAVES: &[&str] = &[
+    "clock",
+    "error",
+    "limits",
+    "metrics",
+    "project",
+    "Error",
+    "ErrorKind",
+    "ProjectId",
+    "Result",
+];
 
 /// The engine's modules and what else each may import; `*` is everything.
 const ENGINE_IMPORTS: &[(&str, &[&str])] = &[
@@ -40,23 +54,53 @@ const ENGINE_IMPORTS: &[(&str, &[&str])] = &[
 ];
 
 /// Modules of the engine that the server may name; the rest is the engine's own affair.
-const ENGINE_PUBLIC: &[&str] = &["clock", "error", "event", "ingest", "limits", "metrics", "model", "query"];
+const ENGINE_PUBLIC: &[&str] = &[
+    "check_models",
+    "clock",
+    "error",
+    "event",
+    "ingest",
+    "limits",
+    "metrics",
+    "model",
+    "query",
+];
 
 /// Calls that have one place: the text, the files where it may stand, and what to do elsewhere.
 const ONE_PLACE: &[(&str, &[&str], &str)] = &[
-    (".unwrap()", &[], "return the error, or use `expect` with the reason why it cannot fail"),
+    (
+        ".unwrap()",
+        &[],
+        "return the error, or use `expect` with the reason why it cannot fail",
+    ),
     ("SystemTime::now", &["engine/src/clock.rs"], "take a `Clock`"),
     ("Utc::now", &[], "take a `Clock`"),
     ("Local::now", &[], "take a `Clock`"),
-    ("println!", &["server/src/cli", "server/src/main.rs"], "use `tracing`, or `cli/output.rs` for people"),
-    ("eprintln!", &["server/src/cli", "server/src/main.rs"], "use `tracing`, or `cli/output.rs` for people"),
+    (
+        "println!",
+        &["server/src/cli", "server/src/main.rs"],
+        "use `tracing`, or `cli/output.rs` for people",
+    ),
+    (
+        "eprintln!",
+        &["server/src/cli", "server/src/main.rs"],
+        "use `tracing`, or `cli/output.rs` for people",
+    ),
     ("process::exit", &["server/src/cli"], "return an error"),
     ("env::var", &["server/src/cli", "server/src/config"], "add a setting"),
 ];
 
 /// Everything that may stand at the top level, beside names that begin with a dot.
 const TOP_LEVEL: &[&str] = &[
-    "Cargo.lock", "Cargo.toml", "README.md", "benches", "data", "engine", "schemas", "server", "tests",
+    "Cargo.lock",
+    "Cargo.toml",
+    "README.md",
+    "benches",
+    "data",
+    "engine",
+    "schemas",
+    "server",
+    "tests",
 ];
 
 fn root() -> &'static Path {
@@ -79,7 +123,10 @@ fn files_and_functions_are_short() {
     for source in rust_sources(root(), &["engine/src", "server/src"]) {
         let lines = source.code_lines();
         if lines > FILE_LINES_MAX {
-            violations.push(format!("{}:1: file length: {lines} lines of code, {FILE_LINES_MAX} allowed", source.path));
+            violations.push(format!(
+                "{}:1: file length: {lines} lines of code, {FILE_LINES_MAX} allowed",
+                source.path
+            ));
         }
         for function in source.functions() {
             if function.code_lines > FUNCTION_LINES_MAX {
@@ -99,7 +146,10 @@ fn modules_import_only_what_lies_below_them() {
     for source in rust_sources(root(), &["engine/src"]) {
         let module = module_of(&source.path);
         let Some((_, allowed)) = ENGINE_IMPORTS.iter().find(|(name, _)| *name == module) else {
-            violations.push(format!("{}:1: imports: module `{module}` has no row in ENGINE_IMPORTS", source.path));
+            violations.push(format!(
+                "{}:1: imports: module `{module}` has no row in ENGINE_IMPORTS",
+                source.path
+            ));
             continue;
         };
         for (line, imported) in source.paths_after("crate::") {
@@ -108,15 +158,26 @@ fn modules_import_only_what_lies_below_them() {
                 || LEAVES.contains(&imported.as_str())
                 || allowed.contains(&imported.as_str());
             if !fine {
-                violations.push(format!("{}:{line}: imports: `{module}` must not import `{imported}`", source.path));
+                violations.push(format!(
+                    "{}:{line}: imports: `{module}` must not import `{imported}`",
+                    source.path
+                ));
             }
         }
         for (line, _) in source.paths_after("server::") {
-            violations.push(format!("{}:{line}: imports: the engine must not know the server", source.path));
+            violations.push(format!(
+                "{}:{line}: imports: the engine must not know the server",
+                source.path
+            ));
         }
-        let sql_engine = ["datafusion::", "datafusion_"].iter().flat_map(|name| source.lines_with(name));
+        let sql_engine = ["datafusion::", "datafusion_"]
+            .iter()
+            .flat_map(|name| source.lines_with(name));
         for line in sql_engine.filter(|_| module == "model") {
-            violations.push(format!("{}:{line}: imports: the model must not know the query engine", source.path));
+            violations.push(format!(
+                "{}:{line}: imports: the model must not know the query engine",
+                source.path
+            ));
         }
     }
     report(&violations);
@@ -129,7 +190,10 @@ fn the_server_uses_the_public_face_of_the_engine() {
         for (line, imported) in source.paths_after("engine::") {
             let is_item = imported.starts_with(|c: char| c.is_ascii_uppercase());
             if !is_item && !ENGINE_PUBLIC.contains(&imported.as_str()) {
-                violations.push(format!("{}:{line}: imports: `engine::{imported}` is not for the server", source.path));
+                violations.push(format!(
+                    "{}:{line}: imports: `engine::{imported}` is not for the server",
+                    source.path
+                ));
             }
         }
     }
@@ -145,7 +209,10 @@ fn some_calls_have_one_place() {
                 continue;
             }
             for line in source.lines_with(call) {
-                violations.push(format!("{}:{line}: one place: no `{call}` here; {instead}", source.path));
+                violations.push(format!(
+                    "{}:{line}: one place: no `{call}` here; {instead}",
+                    source.path
+                ));
             }
         }
     }
@@ -161,7 +228,10 @@ fn tracked_files() -> Vec<String> {
     match listed {
         Ok(listed) if listed.status.success() => {
             let text = String::from_utf8(listed.stdout).expect("git prints UTF-8 or quotes");
-            text.lines().map(str::to_owned).filter(|path| root().join(path).is_file()).collect()
+            text.lines()
+                .map(str::to_owned)
+                .filter(|path| root().join(path).is_file())
+                .collect()
         }
         // An unpacked archive has no git: then everything that lies there counts.
         _ => walk(root()),
@@ -191,20 +261,38 @@ fn walk(folder: &Path) -> Vec<String> {
 
 #[test]
 fn the_top_level_holds_only_the_agreed_names() {
-    let names: BTreeSet<String> =
-        tracked_files().iter().filter_map(|path| path.split('/').next()).map(str::to_owned).collect();
-    let strangers = names.iter().filter(|name| !name.starts_with('.') && !TOP_LEVEL.contains(&name.as_str()));
-    let violations: Vec<_> = strangers.map(|name| format!("{name}:1: top level: `{name}` does not belong here")).collect();
+    let names: BTreeSet<String> = tracked_files()
+        .iter()
+        .filter_map(|path| path.split('/').next())
+        .map(str::to_owned)
+        .collect();
+    let strangers = names
+        .iter()
+        .filter(|name| !name.starts_with('.') && !TOP_LEVEL.contains(&name.as_str()));
+    let violations: Vec<_> = strangers
+        .map(|name| format!("{name}:1: top level: `{name}` does not belong here"))
+        .collect();
     report(&violations);
 }
 
 #[test]
 fn no_file_holds_a_path_of_the_machine_it_was_written_on() {
-    let mut needles = vec![root().to_string_lossy().into_owned(), format!("/{}/", "work"), format!("/{}/.cargo", "root")];
-    needles.extend(std::env::var("HOME").ok().filter(|home| home.len() > 1).map(|home| format!("{home}/")));
+    let mut needles = vec![
+        root().to_string_lossy().into_owned(),
+        format!("/{}/", "work"),
+        format!("/{}/.cargo", "root"),
+    ];
+    needles.extend(
+        std::env::var("HOME")
+            .ok()
+            .filter(|home| home.len() > 1)
+            .map(|home| format!("{home}/")),
+    );
     let mut violations = Vec::new();
     for path in tracked_files() {
-        let Ok(text) = std::fs::read_to_string(root().join(&path)) else { continue };
+        let Ok(text) = std::fs::read_to_string(root().join(&path)) else {
+            continue;
+        };
         for (number, line) in text.lines().enumerate() {
             let found = needles.iter().find(|needle| stands_alone(line, needle));
             if let Some(needle) = found {
@@ -225,14 +313,19 @@ fn stands_alone(line: &str, needle: &str) -> bool {
 
 /// The lines of the README's map: the path each begins with.
 fn map_of_the_tree(readme: &str) -> Vec<(usize, String)> {
-    let heading = readme.lines().position(|line| line.starts_with("## Map")).expect("README has a heading `## Map …`");
+    let heading = readme
+        .lines()
+        .position(|line| line.starts_with("## Map"))
+        .expect("README has a heading `## Map …`");
     let lines = readme.lines().enumerate().skip(heading);
     let block = lines.skip_while(|(_, line)| !line.starts_with("```")).skip(1);
     let entries = block.take_while(|(_, line)| !line.starts_with("```"));
     let mut folders: Vec<(usize, String)> = Vec::new();
     let mut found = Vec::new();
     for (number, line) in entries {
-        let Some(name) = line.split_whitespace().next() else { continue };
+        let Some(name) = line.split_whitespace().next() else {
+            continue;
+        };
         let indent = line.len() - line.trim_start().len();
         folders.retain(|(at, _)| *at < indent);
         let parents: String = folders.iter().map(|(_, name)| name.as_str()).collect();
@@ -254,16 +347,26 @@ fn the_map_in_the_readme_is_the_tree() {
             violations.push(format!("README.md:{line}: map: `{path}` does not exist"));
         }
     }
-    let mapped: BTreeSet<PathBuf> = map.iter().map(|(_, path)| root().join(path.trim_end_matches('/'))).collect();
+    let mapped: BTreeSet<PathBuf> = map
+        .iter()
+        .map(|(_, path)| root().join(path.trim_end_matches('/')))
+        .collect();
     for folder in ["", "engine/src", "server/src", "tests"] {
         for file in tracked_files() {
-            let Some(rest) = file.strip_prefix(folder).map(|rest| rest.trim_start_matches('/')) else { continue };
-            let Some((child, _)) = rest.split_once('/').filter(|(child, _)| !child.starts_with('.')) else { continue };
+            let Some(rest) = file.strip_prefix(folder).map(|rest| rest.trim_start_matches('/')) else {
+                continue;
+            };
+            let Some((child, _)) = rest.split_once('/').filter(|(child, _)| !child.starts_with('.')) else {
+                continue;
+            };
             let path = root().join(folder).join(child);
             // `foo/` beside `foo.rs` is one module; the map names it once.
             let as_file = path.with_extension("rs");
             if !mapped.contains(&path) && !mapped.contains(&as_file) {
-                violations.push(format!("README.md:1: map: `{}` is missing", Path::new(folder).join(child).display()));
+                violations.push(format!(
+                    "README.md:1: map: `{}` is missing",
+                    Path::new(folder).join(child).display()
+                ));
             }
         }
     }
@@ -276,10 +379,14 @@ fn the_readme_lists_every_setting() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let table = std::fs::read_to_string(root().join("server/src/config/table.rs")).unwrap();
     let rows = table.lines().filter(|line| line.contains("[\"TALLY_"));
-    let keys: Vec<&str> = rows.filter_map(|line| line.trim().trim_start_matches('"').split('"').next()).collect();
+    let keys: Vec<&str> = rows
+        .filter_map(|line| line.trim().trim_start_matches('"').split('"').next())
+        .collect();
     assert!(keys.len() > 15, "the table of settings has changed its form: {keys:?}");
     let missing = keys.iter().filter(|key| !readme.contains(&format!("`{key}`")));
-    let violations: Vec<_> = missing.map(|key| format!("README.md:1: settings: `{key}` is missing")).collect();
+    let violations: Vec<_> = missing
+        .map(|key| format!("README.md:1: settings: `{key}` is missing"))
+        .collect();
     report(&violations);
 }
 
@@ -289,9 +396,16 @@ fn the_rules_see_what_they_should() {
                 #[cfg(test)]\nmod tests {\n    fn t() { y.unwrap(); }\n}\nuse crate::{wal::Wal, exec};\n";
     let source = Source::new("engine/src/query/x.rs", text);
     let imports = source.paths_after("crate::");
-    assert_eq!(imports, [(4, "store".to_owned()), (11, "wal".to_owned()), (11, "exec".to_owned())]);
+    assert_eq!(
+        imports,
+        [(4, "store".to_owned()), (11, "wal".to_owned()), (11, "exec".to_owned())]
+    );
     assert_eq!(source.lines_with(".unwrap()"), Vec::<usize>::new());
-    let functions: Vec<_> = source.functions().into_iter().map(|f| (f.name, f.line, f.code_lines)).collect();
+    let functions: Vec<_> = source
+        .functions()
+        .into_iter()
+        .map(|f| (f.name, f.line, f.code_lines))
+        .collect();
     assert_eq!(functions, [("a".to_owned(), 1, 4)]);
     assert_eq!(source.code_lines(), 5);
     assert!(stands_alone("see /x/y/z", "/x/") && !stands_alone("s3://bucket/x/y", "/x/"));

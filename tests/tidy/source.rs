@@ -27,7 +27,8 @@ pub fn rust_sources(root: &Path, folders: &[&str]) -> Vec<Source> {
     while let Some(folder) = left.pop() {
         for entry in std::fs::read_dir(&folder).unwrap().flatten() {
             let path = entry.path();
-            let is_tests = path.file_stem().is_some_and(|stem| stem == "tests");
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            let is_tests = stem == "tests" || stem.ends_with("_tests");
             if is_tests {
                 continue;
             }
@@ -61,7 +62,10 @@ impl Source {
     /// One-based numbers of lines in which `needle` stands as a whole word.
     pub fn lines_with(&self, needle: &str) -> Vec<usize> {
         let lines = self.code.lines().enumerate();
-        lines.filter(|(_, line)| !word_starts(line, needle).is_empty()).map(|(number, _)| number + 1).collect()
+        lines
+            .filter(|(_, line)| !word_starts(line, needle).is_empty())
+            .map(|(number, _)| number + 1)
+            .collect()
     }
 
     /// The first name of every path after `prefix`, those in braces one by one, with their lines.
@@ -108,11 +112,16 @@ fn word_starts(text: &str, needle: &str) -> Vec<usize> {
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
     let joins = needle.starts_with(is_name);
     let starts = text.match_indices(needle).map(|(at, _)| at);
-    starts.filter(|at| !joins || !text[..*at].ends_with(|c: char| is_name(c) || c == ':')).collect()
+    starts
+        .filter(|at| !joins || !text[..*at].ends_with(|c: char| is_name(c) || c == ':'))
+        .collect()
 }
 
 fn name_at(text: &str) -> String {
-    text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    text.trim_start()
+        .chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect()
 }
 
 /// The first names of the entries of `{a::b, c, d::{e, f}}`, whose opening brace has been read.
@@ -161,7 +170,10 @@ fn without_tests(code: &str) -> String {
             Some(end) => end,
             None => semicolon.unwrap_or(code.len()),
         };
-        let blank: String = code[at..end].chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect();
+        let blank: String = code[at..end]
+            .chars()
+            .map(|c| if c == '\n' { '\n' } else { ' ' })
+            .collect();
         code.replace_range(at..end, &blank);
     }
     code
@@ -174,7 +186,10 @@ fn without_text(text: &str) -> String {
     let mut at = 0;
     while at < chars.len() {
         let end = match (chars[at], chars.get(at + 1)) {
-            ('/', Some('/')) => chars[at..].iter().position(|c| *c == '\n').map_or(chars.len(), |n| at + n),
+            ('/', Some('/')) => chars[at..]
+                .iter()
+                .position(|c| *c == '\n')
+                .map_or(chars.len(), |n| at + n),
             ('/', Some('*')) => comment_end(&chars, at),
             ('"', _) => string_end(&chars, at + 1),
             ('r', Some('"' | '#')) if !continues_name(&chars, at) => raw_string_end(&chars, at),

@@ -57,15 +57,17 @@ async fn demo(context: &Context) -> Outcome {
     refuse_real_data(&settings.data_dir)?;
     write_models(&settings.models_dir())?;
     let app = App::open(settings.clone(), Arc::new(SystemClock)).await?;
+    let mark_path = mark_path(&settings.data_dir);
+    let mark = begin(&mark_path, app.clock().now_micros())?;
     let project = ProjectId::new(PROJECT)?;
     app.projects
         .add(&project, "Demo shop", &[WRITE_KEY.to_owned()], &project::now())?;
-    let mark_path = mark_path(&settings.data_dir);
-    let known = read_mark(&mark_path).and_then(|mark| Some((mark.events?, mark.until_micros)));
-    let (events, until) = match known {
-        Some(known) => known,
-        None => match make(&app, &project, &mark_path, stop.clone()).await? {
-            Some(made) => made,
+    serve::report_model_problems(&app);
+    let until = mark.until_micros;
+    let events = match mark.events {
+        Some(events) => events,
+        None => match make(&app, &project, mark, &mark_path, stop.clone()).await? {
+            Some(events) => events,
             None => {
                 app.engine.close().await?;
                 say("Stopped before the demo data was complete; the next start goes on.");
@@ -90,21 +92,30 @@ fn refuse_real_data(data_dir: &Path) -> Outcome {
     Ok(())
 }
 
+/// The mark of an earlier start, or a new one. A start that was broken off is taken up with its own date, so that no event
+/// is made twice.
+fn begin(path: &Path, now: Micros) -> std::io::Result<Mark> {
+    if let Some(mark) = read_mark(path) {
+        return Ok(mark);
+    }
+    let mark = Mark {
+        seed: SEED,
+        until_micros: now,
+        events: None,
+    };
+    write_mark(path, &mark)?;
+    Ok(mark)
+}
+
 /// Makes the events and stores them; `None` when it was told to stop.
 async fn make(
     app: &SharedApp,
     project: &ProjectId,
+    mark: Mark,
     mark_path: &Path,
     stop: watch::Receiver<bool>,
-) -> Result<Option<(u64, Micros)>, Failed> {
+) -> Result<Option<u64>, Failed> {
     let started = Instant::now();
-    // A start that was broken off is taken up with its own date, so that no event is made twice.
-    let mark = read_mark(mark_path).unwrap_or_else(|| Mark {
-        seed: SEED,
-        until_micros: app.clock().now_micros(),
-        events: None,
-    });
-    write_mark(mark_path, &mark)?;
     let mut site = DemoSite::new(mark.seed, mark.until_micros);
     let progress = progress();
     let mut events = 0;
@@ -128,20 +139,17 @@ async fn make(
     progress.set_message("writing Parquet");
     app.engine.flush().await?;
     progress.finish_and_clear();
-    let events_made = Some(events);
-    write_mark(
-        mark_path,
-        &Mark {
-            events: events_made,
-            ..mark
-        },
-    )?;
+    let made = Mark {
+        events: Some(events),
+        ..mark
+    };
+    write_mark(mark_path, &made)?;
     say(&format!(
         "Made {} events of {DAYS} days in {:.1} s.",
         thousands(events),
         started.elapsed().as_secs_f64()
     ));
-    Ok(Some((events, mark.until_micros)))
+    Ok(Some(events))
 }
 
 /// Stores a batch; how many events of it are stored now, by this or an earlier start.
@@ -211,6 +219,12 @@ fn what_next(app: &App, project: &ProjectId, events: u64, until: Micros) -> engi
     let (from, to) = (date(until - (DAYS - 1) * DAY_MICROS), date(until));
     let head = |text: &str| style(text, "1");
     let token_line = format!("TOKEN={token}");
+    let age = if to == date(app.clock().now_micros()) {
+        String::new()
+    } else {
+        let folder = settings.data_dir.display();
+        format!("\n  The data ends on {to}: delete {folder} to have it made up to today.")
+    };
     Ok(format!(
         r#"
 {title}
@@ -235,7 +249,7 @@ fn what_next(app: &App, project: &ProjectId, events: u64, until: Micros) -> engi
     -d '{{"query":{{"measures":["TrackedEvents.pageViewsCount"],"timeDimensions":[{{"dimension":"TrackedEvents.derivedTstamp","granularity":"day","dateRange":"last 30 days"}}]}}}}'
 
   {program} wiring{flag}   shows how to connect SDKs, Cube clients and GitLab.
-  Ctrl-C stops; the next `{program} demo` finds the data."#,
+  Ctrl-C stops; the next `{program} demo` finds the data.{age}"#,
         title = head(&format!("Tally {} is running the demo", env!("CARGO_PKG_VERSION"))),
         count = thousands(events),
         models = settings.models_dir().display(),

@@ -149,6 +149,10 @@ impl Layers {
             }
         }
         self.add_store_options(&mut settings);
+        problems.sort_by_key(|problem| match problem.origin {
+            Origin::File(_, line) => line,
+            _ => u64::MAX,
+        });
         if problems.is_empty() {
             Ok((settings, resolved))
         } else {

@@ -23,6 +23,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 
 /// What every module of the engine may import.
 const LEAVES: &[&str] = &[
+    "blocking",
     "clock",
     "error",
     "limits",
@@ -36,6 +37,7 @@ const LEAVES: &[&str] = &[
 
 /// The engine's modules and what else each may import; `*` is everything.
 const ENGINE_IMPORTS: &[(&str, &[&str])] = &[
+    ("blocking", &[]),
     ("clock", &[]),
     ("error", &[]),
     ("limits", &[]),

@@ -62,7 +62,6 @@ async fn demo(context: &Context) -> Outcome {
     let project = ProjectId::new(PROJECT)?;
     app.projects
         .add(&project, "Demo shop", &[WRITE_KEY.to_owned()], &project::now())?;
-    serve::report_model_problems(&app);
     let until = mark.until_micros;
     let events = match mark.events {
         Some(events) => events,

@@ -690,6 +690,25 @@ async fn a_closed_engine_takes_no_more_events() {
     assert_eq!(error.kind(), crate::ErrorKind::Storage);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_local_folder_keeps_everything_over_many_commits_and_restarts() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = Fixture::new(Arc::new(DurableLocal::new(folder.path()).unwrap()));
+    let p = project("p");
+    for round in 0..3 {
+        let engine = fixture.open().await;
+        for n in round * 6..round * 6 + 6 {
+            engine.append(&p, batch(ids(n * 10..n * 10 + 10))).await.unwrap();
+            engine.flush().await.unwrap();
+        }
+        assert_eq!(visible(&engine, &p).await, once(0..(round + 1) * 60));
+        drop(engine);
+    }
+    let engine = fixture.open().await;
+    assert_eq!(visible(&engine, &p).await, once(0..180));
+    assert_eq!(engine.view(&p).await.unwrap().events.version, Some(17));
+}
+
 /// Not a test of behaviour: prints the figures that a decision record cites.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement; run with --ignored --nocapture"]

@@ -1,12 +1,14 @@
 //! A local folder as an object store whose writes are on disk when they return.
 //!
 //! The library's local store never calls fsync. Here a file's bytes are synced before its name appears and the folder
-//! after it, so a name that survives a power cut always has its content. Reads, lists and deletes are the library's.
+//! after it, so a name that survives a power cut always has its content. Lists are sorted by name, as those of a bucket
+//! are. Reads and deletes are the library's.
 
 use crate::error::{Error, Result as EngineResult};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
@@ -199,6 +201,16 @@ impl DurableLocal {
     }
 }
 
+/// A list in the order of names. A folder has none, but readers of a table log count on the order of a bucket.
+fn sorted(list: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static, Result<ObjectMeta>> {
+    let collected = async move {
+        let mut entries: Vec<ObjectMeta> = list.try_collect().await?;
+        entries.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+        Ok::<_, object_store::Error>(futures::stream::iter(entries.into_iter().map(Ok)))
+    };
+    futures::stream::once(collected).try_flatten().boxed()
+}
+
 fn put_result() -> PutResult {
     PutResult {
         e_tag: None,
@@ -254,11 +266,11 @@ impl ObjectStore for DurableLocal {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        sorted(self.inner.list(prefix))
     }
 
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list_with_offset(prefix, offset)
+        sorted(self.inner.list_with_offset(prefix, offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

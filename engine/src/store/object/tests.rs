@@ -69,6 +69,26 @@ async fn multipart_rename_and_copy_are_synced_too() {
 }
 
 #[tokio::test]
+async fn lists_are_sorted_as_those_of_a_bucket() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DurableLocal::new(folder.path()).unwrap();
+    for n in [7, 3, 19, 0, 12, 5, 1] {
+        store
+            .put(&path(&format!("log/{n:020}.json")), "x".into())
+            .await
+            .unwrap();
+    }
+    for list in [
+        store.list(Some(&path("log"))),
+        store.list_with_offset(Some(&path("log")), &path("log/0")),
+    ] {
+        let names: Vec<_> = list.map_ok(|meta| meta.location).try_collect().await.unwrap();
+        assert_eq!(names.len(), 7);
+        assert!(names.is_sorted(), "{names:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_folder_deleted_behind_its_back_is_made_again() {
     let folder = tempfile::tempdir().unwrap();
     let store = DurableLocal::new(folder.path()).unwrap();

@@ -158,7 +158,8 @@ fn end_of(local: NaiveDateTime, unit: TimeUnit) -> Option<NaiveDateTime> {
 fn edge(text: &str, end: bool) -> Result<NaiveDateTime> {
     let unparsable = || Error::invalid(format!("Can't parse date: '{}'", shortened(text)));
     let found = point::absolute(text).ok_or_else(unparsable)?;
-    if end && found.whole_day {
+    // Of dates without a time only `YYYY-MM-DD` means the whole day; Cube takes the other forms for midnight.
+    if end && found.whole_day && !text.contains('/') {
         return end_of(found.utc_wall(), TimeUnit::Day).ok_or_else(unparsable);
     }
     Ok(found.utc_wall())

@@ -1,0 +1,143 @@
+//! `/v1/load` and `/v1/subscribe`: run the queries, write the answer.
+
+use super::annotation::annotation;
+use super::batch::{Batch, QueryType};
+use super::error::{ApiError, ApiResult};
+use super::members::Members;
+use super::normalize::Normalized;
+use super::pending::Key;
+use super::pivot::pivot_query;
+use super::rows::{Extra, Rows};
+use engine::clock::Micros;
+use engine::query::Answer;
+use engine::{Engine, ProjectId};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// The SQL dialect that `/v1/sql` shows. DataFusion reads PostgreSQL's.
+const DB_TYPE: &str = "postgres";
+
+/// One result on the wire.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct QueryResult<'a> {
+    query: Map<String, Value>,
+    last_refresh_time: String,
+    annotation: Value,
+    data_source: &'static str,
+    db_type: &'static str,
+    external: bool,
+    slow_query: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<u64>,
+    data: Rows<'a>,
+}
+
+/// Several results on the wire.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a> {
+    query_type: &'static str,
+    results: Vec<QueryResult<'a>>,
+    pivot_query: Map<String, Value>,
+    slow_query: bool,
+}
+
+/// Refuses several queries when the client reads only one result.
+///
+/// # Errors
+/// 400 with Cube's text.
+pub fn check_client(batch: &Batch, multi: bool) -> ApiResult<()> {
+    if batch.kind == QueryType::Regular || multi {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(format!(
+        "'{}' query type is not supported by the client.Please update the client.",
+        batch.kind.name()
+    )))
+}
+
+/// What makes two requests the same: who asks, what, and in which form.
+pub fn key(project: &ProjectId, batch: &Batch, multi: bool) -> Key {
+    let mut hasher = blake3::Hasher::new();
+    let mut part = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    part(project.as_str().as_bytes());
+    part(&[u8::from(multi)]);
+    part(batch.kind.name().as_bytes());
+    for query in &batch.queries {
+        // `Debug` shows everything that is executed, the echo everything that is only repeated.
+        part(format!("{:?}", query.to_query()).as_bytes());
+        part(Value::Object(query.echo()).to_string().as_bytes());
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// Answers `batch` for `project`; `multi` says whether the client understands several results.
+///
+/// # Errors
+/// As Cube words them.
+pub async fn load(engine: &Engine, project: &ProjectId, batch: &Batch, multi: bool) -> ApiResult<String> {
+    let model = engine.model(project);
+    let mut annotations = Vec::with_capacity(batch.queries.len());
+    for query in &batch.queries {
+        let members = Members::find(&model, query)?;
+        members.check_visible()?;
+        annotations.push(annotation(&model, &members));
+    }
+    let answers = run(engine, project, batch).await?;
+    let results = batch.queries.iter().zip(annotations).zip(&answers);
+    let mut results: Vec<QueryResult<'_>> = results
+        .map(|((query, annotation), answer)| result(batch.kind, query, annotation, answer))
+        .collect();
+    let written = match multi {
+        true => serde_json::to_string(&Envelope {
+            query_type: batch.kind.name(),
+            results,
+            pivot_query: pivot_query(batch),
+            slow_query: false,
+        }),
+        false => serde_json::to_string(&results.pop()),
+    };
+    written.map_err(|error| {
+        engine::Error::internal("cannot write an answer")
+            .with_source(error)
+            .into()
+    })
+}
+
+/// One after the other: the admission of the engine decides how much runs at once.
+async fn run(engine: &Engine, project: &ProjectId, batch: &Batch) -> ApiResult<Vec<Answer>> {
+    let mut answers = Vec::with_capacity(batch.queries.len());
+    for query in &batch.queries {
+        answers.push(engine.query(project, &query.to_query()).await?);
+    }
+    Ok(answers)
+}
+
+fn result<'a>(kind: QueryType, query: &Normalized, annotation: Value, answer: &'a Answer) -> QueryResult<'a> {
+    let extra = match kind {
+        QueryType::Regular => Extra::None,
+        QueryType::CompareDateRange => Extra::CompareDateRange,
+        QueryType::Blending => Extra::BlendedTime,
+    };
+    QueryResult {
+        query: query.echo(),
+        last_refresh_time: instant(answer.as_of),
+        annotation,
+        data_source: "default",
+        db_type: DB_TYPE,
+        external: false,
+        slow_query: false,
+        total: answer.total,
+        data: Rows::new(answer, query, extra),
+    }
+}
+
+/// The form that JavaScript's `toISOString` gives.
+fn instant(micros: Micros) -> String {
+    let time = chrono::DateTime::from_timestamp_micros(micros).unwrap_or_default();
+    time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}

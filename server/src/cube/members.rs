@@ -1,0 +1,198 @@
+//! The members of a query found in the model, with Cube's errors for those that do not exist.
+
+use super::batch::Batch;
+use super::error::{ApiError, ApiResult};
+use super::normalize::Normalized;
+use axum::http::StatusCode;
+use engine::model::{Cube, Dimension, DimensionType, Measure, Member, Model, Segment, TimeUnit};
+use engine::query::QueryTimeDimension;
+use std::sync::Arc;
+
+/// A member with its full name and its cube.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'m, T> {
+    /// `Cube.member` as the client wrote it.
+    pub path: &'m str,
+    /// The cube.
+    pub cube: &'m Cube,
+    /// The member.
+    pub member: &'m T,
+}
+
+/// All members of a query.
+#[derive(Debug)]
+pub struct Members<'m> {
+    /// Measures.
+    pub measures: Vec<Found<'m, Measure>>,
+    /// Dimensions.
+    pub dimensions: Vec<Found<'m, Dimension>>,
+    /// Time dimensions with what is asked of them.
+    pub times: Vec<(Found<'m, Dimension>, &'m QueryTimeDimension)>,
+    /// Segments.
+    pub segments: Vec<Found<'m, Segment>>,
+}
+
+impl<'m> Members<'m> {
+    /// Finds all members of `query`.
+    ///
+    /// # Errors
+    /// 400 with Cube's text when one does not exist or is of another kind.
+    pub fn find(model: &'m Model, query: &'m Normalized) -> ApiResult<Self> {
+        let measures = query.measures.as_deref().unwrap_or_default().iter();
+        let segments = query.segments.as_deref().unwrap_or_default().iter();
+        let all = Self {
+            measures: measures.map(|path| measure(model, path)).collect::<ApiResult<_>>()?,
+            dimensions: query
+                .dimensions
+                .iter()
+                .map(|path| dimension(model, path))
+                .collect::<ApiResult<_>>()?,
+            segments: segments.map(|path| segment(model, path)).collect::<ApiResult<_>>()?,
+            times: query
+                .time_dimensions
+                .iter()
+                .map(|t| time(model, t))
+                .collect::<ApiResult<_>>()?,
+        };
+        all.check_joined(model)?;
+        Ok(all)
+    }
+
+    /// Some cube of the query must reach all others by joins.
+    fn check_joined(&self, model: &Model) -> ApiResult<()> {
+        let measures = self.measures.iter().map(|f| f.cube.name.as_str());
+        let dimensions = self.dimensions.iter().map(|f| f.cube.name.as_str());
+        let times = self.times.iter().map(|(f, _)| f.cube.name.as_str());
+        let segments = self.segments.iter().map(|f| f.cube.name.as_str());
+        let mut cubes: Vec<&str> = Vec::new();
+        for cube in measures.chain(dimensions).chain(times).chain(segments) {
+            if !cubes.contains(&cube) {
+                cubes.push(cube);
+            }
+        }
+        let joined = cubes.len() < 2
+            || cubes.iter().any(|root| {
+                let reached = reached(model, root);
+                cubes.iter().all(|cube| reached.contains(cube))
+            });
+        if joined {
+            return Ok(());
+        }
+        let names: Vec<String> = cubes.iter().map(|cube| format!("'{cube}'")).collect();
+        Err(ApiError::planner(format!(
+            "Can't find join path to join {}",
+            names.join(", ")
+        )))
+    }
+
+    /// Refuses queries that select a member the model hides.
+    ///
+    /// # Errors
+    /// 500 with Cube's text, for that is how Cube answers: it notices only while writing the rows.
+    pub fn check_visible(&self) -> ApiResult<()> {
+        let measures = self.measures.iter().map(|f| (f.path, f.cube.public && f.member.public));
+        let dimensions = self
+            .dimensions
+            .iter()
+            .map(|f| (f.path, f.cube.public && f.member.public));
+        let times = self.times.iter().filter(|(_, t)| t.granularity.is_some());
+        let times = times.map(|(f, _)| (f.path, f.cube.public && f.member.public));
+        match measures.chain(dimensions).chain(times).find(|(_, visible)| !visible) {
+            Some((path, _)) => Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, hidden(path))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The cubes that can be reached from `root` by joins, itself included.
+fn reached<'m>(model: &'m Model, root: &'m str) -> Vec<&'m str> {
+    let mut reached = vec![root];
+    let mut next = 0;
+    while let Some(cube) = reached.get(next).and_then(|name| model.cubes.get(*name)) {
+        for join in &cube.joins {
+            if !reached.contains(&join.target.as_str()) {
+                reached.push(&join.target);
+            }
+        }
+        next += 1;
+    }
+    reached
+}
+
+fn hidden(path: &str) -> String {
+    format!(
+        "Error: You requested hidden member: '{path}'. Please make it visible using `public: true`. Please note \
+         primaryKey fields are `public: false` by default: \
+         https://cube.dev/docs/schema/reference/joins#setting-a-primary-key."
+    )
+}
+
+fn find<'m>(model: &'m Model, path: &'m str) -> ApiResult<(&'m Arc<Cube>, Member<'m>)> {
+    model.member(path).map_err(ApiError::from)
+}
+
+fn wrong_kind(path: &str) -> ApiError {
+    let name = path.split('.').nth(1).unwrap_or(path);
+    ApiError::planner(format!("'{name}' not found for path '{path}'"))
+}
+
+/// The measure `path`.
+///
+/// # Errors
+/// 400 when there is none.
+pub fn measure<'m>(model: &'m Model, path: &'m str) -> ApiResult<Found<'m, Measure>> {
+    match find(model, path)? {
+        (cube, Member::Measure(member)) => Ok(Found { path, cube, member }),
+        _ => Err(wrong_kind(path)),
+    }
+}
+
+/// The dimension `path`.
+///
+/// # Errors
+/// 400 when there is none.
+pub fn dimension<'m>(model: &'m Model, path: &'m str) -> ApiResult<Found<'m, Dimension>> {
+    match find(model, path)? {
+        (cube, Member::Dimension(member)) => Ok(Found { path, cube, member }),
+        _ => Err(wrong_kind(path)),
+    }
+}
+
+fn segment<'m>(model: &'m Model, path: &'m str) -> ApiResult<Found<'m, Segment>> {
+    match find(model, path)? {
+        (cube, Member::Segment(member)) => Ok(Found { path, cube, member }),
+        _ => Err(wrong_kind(path)),
+    }
+}
+
+fn time<'m>(
+    model: &'m Model,
+    time: &'m QueryTimeDimension,
+) -> ApiResult<(Found<'m, Dimension>, &'m QueryTimeDimension)> {
+    let found = dimension(model, &time.dimension)?;
+    if let Some(granularity) = &time.granularity {
+        let own = found.member.granularities.iter().any(|g| g.name == *granularity);
+        if !own && TimeUnit::from_name(granularity).is_none() {
+            return Err(ApiError::planner(format!(
+                "Granularity \"{granularity}\" does not exist in dimension {}",
+                found.path
+            )));
+        }
+    }
+    if found.member.kind != DimensionType::Time {
+        return Err(ApiError::bad_request(format!(
+            "Error: '{}' is of type {}; a time dimension is needed",
+            found.path,
+            found.member.kind.name()
+        )));
+    }
+    Ok((found, time))
+}
+
+/// The members of every query, found: what `/v1/sql` and `/v1/dry-run` check without running anything.
+///
+/// # Errors
+/// 400 when a member does not exist.
+pub fn find_all<'m>(model: &'m Model, batch: &'m Batch) -> ApiResult<Vec<Members<'m>>> {
+    batch.queries.iter().map(|query| Members::find(model, query)).collect()
+}

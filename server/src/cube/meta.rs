@@ -1,0 +1,219 @@
+//! `/v1/meta`: the model as clients see it.
+
+use super::annotation::{custom_granularity, drill_grouped, put, put_display, titles};
+use super::formats;
+use engine::model::{
+    CaseLabel, Cube, CubeSource, Dimension, DimensionSql, DimensionType, Join, Measure, Model, Segment, SqlTemplate,
+};
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+
+/// The body of `/v1/meta`. `extended` adds what the members are made of; `only_views` leaves out the cubes.
+pub fn meta(model: &Model, extended: bool, only_views: bool) -> Value {
+    let components = components(model);
+    let shown = model
+        .cubes
+        .values()
+        .filter(|cube| cube.alias_of.is_none() && cube.public && !only_views);
+    let cubes: Vec<Value> = shown
+        .filter_map(|found| cube(model, found, &components, extended))
+        .collect();
+    json!({"cubes": cubes})
+}
+
+/// `None` for a cube without any visible member, as Cube leaves it out.
+fn cube(model: &Model, cube: &Cube, components: &Components<'_>, extended: bool) -> Option<Value> {
+    let measures: Vec<Value> = cube
+        .measures
+        .iter()
+        .filter(|m| m.public)
+        .map(|m| measure(model, cube, m, extended))
+        .collect();
+    let dimensions: Vec<Value> = cube
+        .dimensions
+        .iter()
+        .filter(|d| d.public)
+        .map(|d| dimension(cube, d, extended))
+        .collect();
+    let segments: Vec<Value> = cube
+        .segments
+        .iter()
+        .filter(|s| s.public)
+        .map(|s| segment(cube, s, extended))
+        .collect();
+    if measures.is_empty() && dimensions.is_empty() && segments.is_empty() {
+        return None;
+    }
+    let mut item = Map::new();
+    item.insert("name".to_owned(), json!(cube.name));
+    item.insert("type".to_owned(), json!("cube"));
+    item.insert("title".to_owned(), json!(cube.title));
+    item.insert("isVisible".to_owned(), json!(true));
+    item.insert("public".to_owned(), json!(true));
+    put(&mut item, "description", cube.description.as_ref().map(|d| json!(d)));
+    put(
+        &mut item,
+        "connectedComponent",
+        components.get(cube.name.as_str()).map(|n| json!(n)),
+    );
+    put(&mut item, "meta", cube.meta.clone());
+    item.insert("measures".to_owned(), Value::Array(measures));
+    item.insert("dimensions".to_owned(), Value::Array(dimensions));
+    item.insert("segments".to_owned(), Value::Array(segments));
+    for empty in ["hierarchies", "folders", "nestedFolders"] {
+        item.insert(empty.to_owned(), json!([]));
+    }
+    if extended {
+        if let CubeSource::Sql(template) = &cube.source {
+            item.insert("sql".to_owned(), sql(template));
+        }
+        item.insert("fileName".to_owned(), json!(&*cube.location.file));
+        item.insert("joins".to_owned(), cube.joins.iter().map(join).collect());
+        item.insert("preAggregations".to_owned(), json!([]));
+    }
+    Some(Value::Object(item))
+}
+
+fn join(join: &Join) -> Value {
+    json!({"name": join.target, "relationship": join.relationship.wire(), "sql": sql(&join.sql)})
+}
+
+/// Joined cubes have the same number; a cube that joins nothing and is joined by nothing has none.
+type Components<'m> = HashMap<&'m str, usize>;
+
+fn components(model: &Model) -> Components<'_> {
+    let mut components = Components::new();
+    let mut next = 1;
+    for cube in model.cubes.values().filter(|cube| cube.alias_of.is_none()) {
+        for join in &cube.joins {
+            let ends = [cube.name.as_str(), join.target.as_str()];
+            let known: Vec<usize> = ends.iter().filter_map(|end| components.get(end).copied()).collect();
+            let component = known.iter().min().copied().unwrap_or(next);
+            next += usize::from(known.is_empty());
+            components
+                .values_mut()
+                .filter(|number| known.contains(number))
+                .for_each(|number| *number = component);
+            components.extend(ends.map(|end| (end, component)));
+        }
+    }
+    components
+}
+
+fn named(cube: &Cube, name: &str, short_title: &str, description: Option<&str>) -> Map<String, Value> {
+    let mut item = titles(&cube.title, short_title, description);
+    item.shift_insert(0, "name".to_owned(), json!(format!("{}.{name}", cube.name)));
+    item
+}
+
+fn put_visible(item: &mut Map<String, Value>) {
+    item.insert("isVisible".to_owned(), json!(true));
+    item.insert("public".to_owned(), json!(true));
+}
+
+fn measure(model: &Model, cube: &Cube, measure: &Measure, extended: bool) -> Value {
+    let row = measure.kind.row();
+    let mut item = named(
+        cube,
+        &measure.name,
+        &measure.short_title,
+        measure.description.as_deref(),
+    );
+    put_display(&mut item, measure.format.as_ref(), measure.currency.as_deref(), false);
+    if row.wire == "number" {
+        let description = formats::description(measure.format.as_ref(), measure.currency.as_deref());
+        item.insert("formatDescription".to_owned(), description);
+    }
+    item.insert("cumulativeTotal".to_owned(), json!(measure.cumulative));
+    item.insert("cumulative".to_owned(), json!(measure.cumulative));
+    item.insert("type".to_owned(), json!(row.wire));
+    item.insert("aggType".to_owned(), json!(row.agg_type));
+    item.insert("drillMembers".to_owned(), json!(measure.drill_members));
+    item.insert("drillMembersGrouped".to_owned(), drill_grouped(model, measure));
+    put(&mut item, "meta", measure.meta.clone());
+    put_visible(&mut item);
+    if extended {
+        put(&mut item, "sql", measure.sql.as_ref().map(sql));
+        if !measure.filters.is_empty() {
+            let filters: Vec<Value> = measure.filters.iter().map(|f| json!({"sql": sql(f)})).collect();
+            item.insert("filters".to_owned(), Value::Array(filters));
+        }
+    }
+    Value::Object(item)
+}
+
+fn dimension(cube: &Cube, dimension: &Dimension, extended: bool) -> Value {
+    let mut item = named(
+        cube,
+        &dimension.name,
+        &dimension.short_title,
+        dimension.description.as_deref(),
+    );
+    item.insert("type".to_owned(), json!(dimension.kind.name()));
+    item.insert("suggestFilterValues".to_owned(), json!(dimension.suggest_filter_values));
+    let is_time = dimension.kind == DimensionType::Time;
+    put_display(
+        &mut item,
+        dimension.format.as_ref(),
+        dimension.currency.as_deref(),
+        is_time,
+    );
+    if dimension.kind == DimensionType::Number {
+        let description = formats::description(dimension.format.as_ref(), dimension.currency.as_deref());
+        item.insert("formatDescription".to_owned(), description);
+    }
+    put(&mut item, "meta", dimension.meta.clone());
+    put_visible(&mut item);
+    item.insert("primaryKey".to_owned(), json!(dimension.primary_key));
+    if !dimension.granularities.is_empty() {
+        let own: Vec<Value> = dimension.granularities.iter().map(custom_granularity).collect();
+        item.insert("granularities".to_owned(), Value::Array(own));
+    }
+    if extended {
+        match &dimension.sql {
+            DimensionSql::Expr(template) => {
+                item.insert("sql".to_owned(), sql(template));
+            }
+            DimensionSql::Case { when, else_label } => {
+                item.insert("case".to_owned(), case(when, else_label.as_ref()));
+            }
+            DimensionSql::Geo { .. } | DimensionSql::Funnel => {}
+        }
+    }
+    Value::Object(item)
+}
+
+fn segment(cube: &Cube, segment: &Segment, extended: bool) -> Value {
+    let mut item = named(
+        cube,
+        &segment.name,
+        &segment.short_title,
+        segment.description.as_deref(),
+    );
+    put(&mut item, "meta", segment.meta.clone());
+    put_visible(&mut item);
+    if extended {
+        item.insert("sql".to_owned(), sql(&segment.sql));
+    }
+    Value::Object(item)
+}
+
+fn case(when: &[(SqlTemplate, CaseLabel)], else_label: Option<&CaseLabel>) -> Value {
+    let label = |label: &CaseLabel| match label {
+        CaseLabel::Text(text) => json!(text),
+        CaseLabel::Sql(template) => json!({"sql": sql(template)}),
+    };
+    let branches: Vec<Value> = when
+        .iter()
+        .map(|(c, l)| json!({"sql": sql(c), "label": label(l)}))
+        .collect();
+    let mut item = Map::new();
+    item.insert("when".to_owned(), Value::Array(branches));
+    put(&mut item, "else", else_label.map(|l| json!({"label": label(l)})));
+    Value::Object(item)
+}
+
+/// SQL in the form Cube shows it: a JavaScript template, whose references are written `${…}`.
+fn sql(template: &SqlTemplate) -> Value {
+    json!(format!("`{}`", template.source.replace('{', "${")))
+}

@@ -1,0 +1,190 @@
+//! The Cube API: existing Cube clients ask here as they asked Cube.
+//!
+//! A request goes `token → parameters (wire) → queries in normal form (batch, normalize, validate) → members found
+//! (members) → engine → rows → answer (load)`. Where we answer differently from Cube on purpose stands in
+//! `DIFFERENCES.md`.
+
+pub mod batch;
+pub mod error;
+pub mod normalize;
+
+mod annotation;
+mod dry_run;
+mod formats;
+mod json_text;
+mod load;
+mod members;
+mod meta;
+mod pending;
+mod pivot;
+mod rows;
+mod sql;
+mod transformed;
+mod validate;
+mod wire;
+
+use crate::app::{App, SharedApp};
+use crate::auth::SecurityContext;
+use crate::auth::jwt::AuthError;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use batch::Batch;
+use engine::ProjectId;
+use error::{ApiError, ApiResult, json_response};
+use futures::FutureExt;
+use pending::Pending;
+use std::sync::Arc;
+use wire::Params;
+
+/// Where the API begins, as Cube's default.
+const BASE: &str = "/cubejs-api";
+
+/// What a path does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Load,
+    Sql,
+    DryRun,
+    Meta,
+    /// Cron jobs of older installations still call it; there is nothing to refresh.
+    RefreshNothing,
+    /// A scope that tokens do not have.
+    MissingScope(&'static str),
+    /// The SQL interface.
+    CubeSql,
+}
+
+/// The paths after the base, with their methods. `HEAD` goes with `GET`, `OPTIONS` with all.
+const ROUTES: &[(&str, &[Method], Action)] = &[
+    ("/v1/load", &[Method::GET, Method::POST], Action::Load),
+    ("/v1/subscribe", &[Method::GET, Method::POST], Action::Load),
+    ("/v1/sql", &[Method::GET, Method::POST], Action::Sql),
+    ("/v1/dry-run", &[Method::GET, Method::POST], Action::DryRun),
+    ("/v1/meta", &[Method::GET], Action::Meta),
+    (
+        "/v1/run-scheduled-refresh",
+        &[Method::GET, Method::POST],
+        Action::RefreshNothing,
+    ),
+    (
+        "/v1/pre-aggregations/jobs",
+        &[Method::POST],
+        Action::MissingScope("jobs"),
+    ),
+    ("/v1/cubesql", &[Method::POST], Action::CubeSql),
+];
+
+/// Request headers that pages of other origins may send.
+const ALLOW_HEADERS: &str = "authorization,x-cube-authorization,content-type,x-request-id,traceparent";
+
+/// What a client with a long query reads; it asks again at once.
+const CONTINUE_WAIT: &str = "{\"error\":\"Continue wait\"}";
+
+/// The routes of the Cube API.
+pub fn router() -> Router<SharedApp> {
+    let pending = Arc::new(Pending::default());
+    let handler = move |State(app): State<SharedApp>, request: Request| {
+        let pending = Arc::clone(&pending);
+        async move { handle(app, &pending, request).await }
+    };
+    Router::new()
+        .route("/cubejs-api/{*rest}", any(handler.clone()))
+        .route("/cubejs-api", any(handler))
+}
+
+/// Answers one request; a path or method that does not exist gets the page that Cube shows for it.
+async fn handle(app: SharedApp, pending: &Pending, request: Request) -> Response {
+    let path = request.uri().path().to_owned();
+    let method = request.method().clone();
+    let inside = path.strip_prefix(BASE).map(|rest| rest.trim_end_matches('/'));
+    let route = inside.and_then(|rest| ROUTES.iter().find(|(known, _, _)| *known == rest));
+    let asked = if method == Method::HEAD {
+        Method::GET
+    } else {
+        method.clone()
+    };
+    let mut response = match route {
+        Some(_) if method == Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
+        Some((_, methods, action)) if methods.contains(&asked) => act(&app, pending, *action, asked, request)
+            .await
+            .unwrap_or_else(IntoResponse::into_response),
+        _ => error::not_found(&method, &path),
+    };
+    allow_any_origin(response.headers_mut());
+    response
+}
+
+fn allow_any_origin(headers: &mut HeaderMap) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static(ALLOW_HEADERS),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE"),
+    );
+}
+
+async fn act(
+    app: &SharedApp,
+    pending: &Pending,
+    action: Action,
+    method: Method,
+    request: Request,
+) -> ApiResult<Response> {
+    let (parts, body) = request.into_parts();
+    // Before the body is read, so that a stranger cannot make the server buffer one.
+    let context = authorize(app, &parts.headers)?;
+    let project = context.project();
+    let now = app.engine.clock().now_micros();
+    let params = Params::read(&method, &parts.uri, &parts.headers, body).await?;
+    let batch = || Batch::new(&params.query()?, params.cache(), now);
+    let body = match action {
+        Action::Load => answer(app, pending, project, batch()?, params.multi()).await?,
+        Action::Sql => sql::sql(&app.engine, project, &batch()?).await?.to_string(),
+        Action::DryRun => dry_run::dry_run(&app.engine.model(project), &batch()?)?.to_string(),
+        Action::Meta => {
+            let only_views = params.text("onlyViews") == Some("true");
+            meta::meta(&app.engine.model(project), params.has("extended"), only_views).to_string()
+        }
+        Action::RefreshNothing => "{\"finished\":true}".to_owned(),
+        Action::MissingScope(scope) => {
+            let text = format!("API scope is missing: {scope}");
+            return Err(ApiError::new(StatusCode::FORBIDDEN, text));
+        }
+        Action::CubeSql => {
+            let text = "Error: SQL interface is not initialized. Please enable the SQL interface in your settings.";
+            return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text));
+        }
+    };
+    Ok(json_response(StatusCode::OK, body))
+}
+
+async fn answer(
+    app: &SharedApp,
+    pending: &Pending,
+    project: &ProjectId,
+    batch: Batch,
+    multi: bool,
+) -> ApiResult<String> {
+    load::check_client(&batch, multi)?;
+    let key = load::key(project, &batch, multi);
+    let (app, project) = (Arc::clone(app), project.clone());
+    let work = async move { load::load(&app.engine, &project, &batch, multi).await };
+    let answered = pending.answer(key, work.boxed()).await?;
+    Ok(answered.unwrap_or_else(|| CONTINUE_WAIT.to_owned()))
+}
+
+fn authorize(app: &App, headers: &HeaderMap) -> ApiResult<SecurityContext> {
+    let only_project = || match app.projects.list().as_slice() {
+        [only] => Some(only.id.clone()),
+        _ => None,
+    };
+    let now = app.engine.clock().now_micros();
+    let context = app.tokens.authorize(headers, now, only_project);
+    context.map_err(|error: AuthError| ApiError::new(StatusCode::FORBIDDEN, error.to_string()))
+}

@@ -26,7 +26,7 @@ pub const DAYS: i64 = 30;
 /// The seed of `tally demo`.
 pub const SEED: u64 = 0x7a11_1e5e_ed00_0001;
 /// Sessions on an average day; with some 7 events each this makes about 200,000 events.
-const SESSIONS_PER_DAY: f64 = 1_000.0;
+const SESSIONS_PER_DAY: f64 = 1_120.0;
 /// How much a week's days differ, Monday first.
 const WEEKDAY_WEIGHTS: [f64; 7] = [1.08, 1.12, 1.10, 1.06, 0.98, 0.80, 0.86];
 /// How much more comes on the last day than on the first.
@@ -97,7 +97,7 @@ fn sessions_of(day: i64, days_ago: i64, is_newsletter_day: bool, random: &mut Ra
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "between 500 and 2,000"
+        reason = "between 500 and 2,500"
     )]
     let sessions = (SESSIONS_PER_DAY * weekday_weight * growth * newsletter * noise).round() as u64;
     sessions

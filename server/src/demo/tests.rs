@@ -18,7 +18,7 @@ static ALL: LazyLock<Vec<Event>> = LazyLock::new(|| made(SEED, NOW, usize::MAX))
 #[test]
 fn thirty_days_of_storable_events_with_ids_of_their_own() {
     let events = &*ALL;
-    assert!((170_000..230_000).contains(&events.len()), "{} events", events.len());
+    assert!((190_000..215_000).contains(&events.len()), "{} events", events.len());
     let ids: HashSet<_> = events.iter().map(|e| e.text(Column::EventId).unwrap()).collect();
     assert_eq!(ids.len(), events.len());
     let mut days = HashSet::new();

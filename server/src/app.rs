@@ -87,7 +87,7 @@ fn token_rules(settings: &Settings, secrets: &Secrets) -> TokenRules {
 pub fn router(app: SharedApp) -> Router {
     Router::new()
         .merge(crate::admin::router())
-        .merge(crate::cube::router())
+        .merge(crate::cube::router(&app.settings.base_path))
         .merge(crate::ingest::router())
         .fallback(not_found)
         .with_state(app)

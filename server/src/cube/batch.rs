@@ -1,8 +1,7 @@
 //! From the `query` parameter to one or several queries: regular, compared date ranges, or blended.
 
 use super::error::{ApiError, ApiResult};
-use super::normalize::{self, Normalized};
-use engine::clock::Micros;
+use super::normalize::{self, Defaults, Normalized};
 use engine::limits::QUERY_MEMBERS_MAX;
 use serde_json::{Map, Value};
 
@@ -48,7 +47,7 @@ impl Batch {
     ///
     /// # Errors
     /// 400 with Cube's text.
-    pub fn new(query: &Value, cache: Option<&Value>, now: Micros) -> ApiResult<Self> {
+    pub fn new(query: &Value, cache: Option<&Value>, defaults: Defaults) -> ApiResult<Self> {
         let (kind, queries) = match query {
             Value::Array(items) => (
                 QueryType::Blending,
@@ -62,7 +61,7 @@ impl Batch {
                 queries.len()
             )));
         }
-        let normalized = |query: &Map<String, Value>| normalize::normalize(query, cache, now);
+        let normalized = |query: &Map<String, Value>| normalize::normalize(query, cache, defaults);
         let queries = queries.iter().map(normalized).collect::<ApiResult<Vec<_>>>()?;
         if kind == QueryType::Blending {
             check_blending(&queries)?;

@@ -35,12 +35,10 @@ use batch::Batch;
 use engine::ProjectId;
 use error::{ApiError, ApiResult, json_response};
 use futures::FutureExt;
+use normalize::Defaults;
 use pending::Pending;
 use std::sync::Arc;
 use wire::Params;
-
-/// Where the API begins, as Cube's default.
-const BASE: &str = "/cubejs-api";
 
 /// What a path does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,23 +81,24 @@ const ALLOW_HEADERS: &str = "authorization,x-cube-authorization,content-type,x-r
 /// What a client with a long query reads; it asks again at once.
 const CONTINUE_WAIT: &str = "{\"error\":\"Continue wait\"}";
 
-/// The routes of the Cube API.
-pub fn router() -> Router<SharedApp> {
+/// The routes of the Cube API under the path `base`, which starts with a slash and ends without one.
+pub fn router(base: &str) -> Router<SharedApp> {
     let pending = Arc::new(Pending::default());
     let handler = move |State(app): State<SharedApp>, request: Request| {
         let pending = Arc::clone(&pending);
         async move { handle(app, &pending, request).await }
     };
     Router::new()
-        .route("/cubejs-api/{*rest}", any(handler.clone()))
-        .route("/cubejs-api", any(handler))
+        .route(&format!("{base}/{{*rest}}"), any(handler.clone()))
+        .route(base, any(handler))
 }
 
 /// Answers one request; a path or method that does not exist gets the page that Cube shows for it.
 async fn handle(app: SharedApp, pending: &Pending, request: Request) -> Response {
     let path = request.uri().path().to_owned();
     let method = request.method().clone();
-    let inside = path.strip_prefix(BASE).map(|rest| rest.trim_end_matches('/'));
+    let base = app.settings.base_path.as_str();
+    let inside = path.strip_prefix(base).map(|rest| rest.trim_end_matches('/'));
     let route = inside.and_then(|rest| ROUTES.iter().find(|(known, _, _)| *known == rest));
     let asked = if method == Method::HEAD {
         Method::GET
@@ -140,9 +139,9 @@ async fn act(
     // Before the body is read, so that a stranger cannot make the server buffer one.
     let context = authorize(app, &parts.headers)?;
     let project = context.project();
-    let now = app.engine.clock().now_micros();
+    let defaults = Defaults::of(&app.settings, app.engine.clock().now_micros());
     let params = Params::read(&method, &parts.uri, &parts.headers, body).await?;
-    let batch = || Batch::new(&params.query()?, params.cache(), now);
+    let batch = || Batch::new(&params.query()?, params.cache(), defaults);
     let body = match action {
         Action::Load => answer(app, pending, project, batch()?, params.multi()).await?,
         Action::Sql => sql::sql(&app.engine, project, &batch()?).await?.to_string(),

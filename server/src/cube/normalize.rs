@@ -3,6 +3,7 @@
 
 use super::error::{ApiError, ApiResult};
 use super::validate;
+use crate::config::Settings;
 use chrono_tz::{TZ_VARIANTS, Tz};
 use engine::clock::Micros;
 use engine::limits;
@@ -79,11 +80,47 @@ pub struct Normalized {
     pub cache_mode: String,
 }
 
+/// What a query is read with that it does not say itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Defaults {
+    /// The instant that relative dates start from.
+    pub now: Micros,
+    /// Zone of queries that name none.
+    pub timezone: Tz,
+    /// Rows of an answer when the query names no limit.
+    pub limit_rows: u64,
+    /// Rows of an answer at the most.
+    pub limit_rows_max: u64,
+}
+
+impl Defaults {
+    /// Cube's own, at the instant `now`.
+    pub fn at(now: Micros) -> Self {
+        Self {
+            now,
+            timezone: Tz::UTC,
+            limit_rows: limits::QUERY_LIMIT_ROWS_DEFAULT,
+            limit_rows_max: limits::QUERY_LIMIT_ROWS_MAX,
+        }
+    }
+
+    /// Those of the settings, at the instant `now`.
+    pub fn of(settings: &Settings, now: Micros) -> Self {
+        Self {
+            now,
+            timezone: settings.timezone,
+            limit_rows: settings.query_limit_rows_default.min(settings.query_limit_rows_max),
+            limit_rows_max: settings.query_limit_rows_max,
+        }
+    }
+}
+
 /// Checks `query` and brings it into normal form. `cache` is the request's own cache mode, which wins over the query's.
 ///
 /// # Errors
 /// 400 with Cube's text.
-pub fn normalize(query: &Map<String, Value>, cache: Option<&Value>, now: Micros) -> ApiResult<Normalized> {
+pub fn normalize(query: &Map<String, Value>, cache: Option<&Value>, defaults: Defaults) -> ApiResult<Normalized> {
+    let now = defaults.now;
     let mut query = query.clone();
     let mode = query.shift_remove("cache");
     if let Some(mode) = cache.cloned().or(mode) {
@@ -94,8 +131,8 @@ pub fn normalize(query: &Map<String, Value>, cache: Option<&Value>, now: Micros)
         .get("timezone")
         .filter(|v| !validate::is_falsy(v))
         .and_then(Value::as_str)
-        .unwrap_or("UTC");
-    let tz = zone(timezone).unwrap_or(Tz::UTC);
+        .unwrap_or_else(|| defaults.timezone.name());
+    let tz = zone(timezone).unwrap_or(defaults.timezone);
     let names = |key: &str| query.get(key).map(strings);
     let whole = |key: &str| query.get(key).and_then(Value::as_f64).map(|n| n as u64);
     let flag = |key: &str| query.get(key).and_then(Value::as_bool);
@@ -112,8 +149,8 @@ pub fn normalize(query: &Map<String, Value>, cache: Option<&Value>, now: Micros)
             date_range: None,
         })
     }));
-    let limit = whole("limit").unwrap_or(limits::QUERY_LIMIT_ROWS_DEFAULT);
-    if limit > limits::QUERY_LIMIT_ROWS_MAX {
+    let limit = whole("limit").unwrap_or(defaults.limit_rows);
+    if limit > defaults.limit_rows_max {
         return Err(ApiError::bad_request("Error: The query limit has been exceeded."));
     }
     let mut filters = query

@@ -2,7 +2,7 @@ use super::*;
 use serde_json::json;
 
 fn batch(query: Value) -> Result<Batch, String> {
-    Batch::new(&query, None, 0).map_err(|error| error.body()["error"].as_str().unwrap().to_owned())
+    Batch::new(&query, None, Defaults::at(0)).map_err(|error| error.body()["error"].as_str().unwrap().to_owned())
 }
 
 #[test]

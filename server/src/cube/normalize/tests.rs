@@ -7,7 +7,7 @@ fn normal(query: Value) -> Normalized {
     let Value::Object(fields) = query else {
         panic!("an object")
     };
-    normalize(&fields, None, NOW).unwrap()
+    normalize(&fields, None, Defaults::at(NOW)).unwrap()
 }
 
 #[test]
@@ -93,11 +93,11 @@ fn zones_are_found_ignoring_case_and_echoed_as_sent() {
 fn the_requests_cache_mode_wins() {
     let fields = json!({"measures": ["T.c"], "cache": "no-cache"});
     let fields = fields.as_object().unwrap();
-    let mode = normalize(fields, Some(&json!("must-revalidate")), NOW)
+    let mode = normalize(fields, Some(&json!("must-revalidate")), Defaults::at(NOW))
         .unwrap()
         .cache_mode;
     assert_eq!(mode, "must-revalidate");
-    let error = normalize(fields, Some(&json!("nope")), NOW).unwrap_err();
+    let error = normalize(fields, Some(&json!("nope")), Defaults::at(NOW)).unwrap_err();
     assert!(
         error.body()["error"]
             .as_str()
@@ -126,4 +126,20 @@ fn the_default_order_is_cubes() {
         [("T.d".to_owned(), false)]
     );
     assert_eq!(by(json!({"dimensions": ["T.d"], "order": []})), []);
+}
+
+#[test]
+fn what_the_query_leaves_out_comes_from_the_settings() {
+    let defaults = Defaults {
+        timezone: Tz::Europe__Berlin,
+        limit_rows: 7,
+        limit_rows_max: 70,
+        ..Defaults::at(NOW)
+    };
+    let of = |query: Value| normalize(query.as_object().unwrap(), None, defaults);
+    let plain = of(json!({"measures": ["A.count"]})).unwrap();
+    assert_eq!((plain.timezone.as_str(), plain.limit), ("Europe/Berlin", 7));
+    let said = of(json!({"measures": ["A.count"], "timezone": "Asia/Tokyo", "limit": 70})).unwrap();
+    assert_eq!((said.timezone.as_str(), said.limit), ("Asia/Tokyo", 70));
+    assert!(of(json!({"measures": ["A.count"], "limit": 71})).is_err());
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::cube::batch::Batch;
+use crate::cube::normalize::Defaults;
 use serde_json::{Value, json};
 
 fn answer() -> Answer {
@@ -21,7 +22,7 @@ fn written(format: Option<&str>, extra: Extra) -> Value {
     if let Some(format) = format {
         query["responseFormat"] = json!(format);
     }
-    let batch = Batch::new(&query, None, 0).unwrap();
+    let batch = Batch::new(&query, None, Defaults::at(0)).unwrap();
     serde_json::to_value(Rows::new(&answer(), &batch.queries[0], extra)).unwrap()
 }
 
@@ -59,7 +60,7 @@ fn compact_and_columnar_name_the_members_once() {
 #[test]
 fn no_rows_have_no_members() {
     let query = json!({"measures": ["T.c"], "responseFormat": "compact"});
-    let batch = Batch::new(&query, None, 0).unwrap();
+    let batch = Batch::new(&query, None, Defaults::at(0)).unwrap();
     let empty = Answer {
         rows: Vec::new(),
         ..answer()

@@ -32,7 +32,7 @@ impl Process {
     /// Starts the process and does not wait.
     pub fn spawn(folder: &Path, address: SocketAddr, settings: &[(&str, &str)]) -> Self {
         let data_dir = folder.join("data");
-        if !data_dir.exists() {
+        if !data_dir.join("projects.json").exists() {
             write_projects(&data_dir);
         }
         let mut command = command(&data_dir, address, settings);

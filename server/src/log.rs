@@ -9,6 +9,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 /// Libraries whose own chatter is of no use to an operator unless it is asked for by name.
 const QUIET: &[&str] = &[
+    "buoyant_kernel",
     "delta_kernel",
     "deltalake_core",
     "fjall",

@@ -21,8 +21,8 @@ async function untilCounted(project, expected, query = {}) {
 }
 
 async function namesOf(project) {
-  const rows = await ask(project, { dimensions: ['TrackedEvents.eventName'], measures: ['TrackedEvents.count'] });
-  return Object.fromEntries(rows.map((row) => [row['TrackedEvents.eventName'], Number(row['TrackedEvents.count'])]));
+  const rows = await ask(project, { dimensions: ['TrackedEvents.customEventName'], measures: ['TrackedEvents.count'] });
+  return Object.fromEntries(rows.map((row) => [row['TrackedEvents.customEventName'], Number(row['TrackedEvents.count'])]));
 }
 
 test('@jitsu/sdk-js in Node', async () => {

@@ -7,7 +7,7 @@ import deltalake
 from support.tally import Tally, wait_until
 from support import replayer
 
-COLUMNS = {"event_id", "event_uid", "ts", "received_at", "event_type", "page_path", "properties", "date"}
+COLUMNS = {"event_id", "visitor_id", "ts", "received_at", "event_type", "page_path", "properties", "date"}
 
 
 def table_of(tally, project, name="events"):
@@ -20,7 +20,7 @@ def table_of(tally, project, name="events"):
 def read(path):
     """The ids of a table's rows, as another engine reads them."""
     table = deltalake.DeltaTable(path)
-    reader = deltalake.QueryBuilder().register("t", table).execute("SELECT event_id, event_uid FROM t")
+    reader = deltalake.QueryBuilder().register("t", table).execute("SELECT event_id, date FROM t")
     rows = reader.read_all()
     return {name: [value.as_py() for value in rows.column(name)] for name in rows.schema.names}
 
@@ -43,7 +43,6 @@ class DeltaReader(unittest.TestCase):
             table = wait_until(all_flushed, "the flush of all events")
             self.assertEqual(len(table["event_id"]), expected.events)
             self.assertEqual(set(table["event_id"]), expected.ids)
-            self.assertEqual(len(set(table["event_uid"])), expected.events)
             self.assertEqual(tally.count("snowplow"), expected.events, "the server answers while it is read")
 
             delta = deltalake.DeltaTable(path)

@@ -382,7 +382,7 @@ fn heads() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
         ("a length of 10 GB", request("POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer shop-key\r\nContent-Length: 10000000000\r\n\r\n".to_owned()), &[400, 413]),
         ("a negative length", request("POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n".to_owned()), &[400]),
         ("a length and chunks", request("POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n".to_owned()), &[400, 401]),
-        ("chunks of garbage", request("POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer shop-key\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\nZZZ\r\n".to_owned()), &[400]),
+        ("chunks of garbage", request("POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer shop-key\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\nZZZ\r\n".to_owned()), &[400, 408]),
         ("no HTTP", request("\0\0\0\0\r\n\r\n".to_owned()), &[400]),
         ("TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n".to_vec(), &[400]),
         ("a strange method", request("FROBNICATE /v1/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned()), &[400, 404, 405, 501]),

@@ -44,6 +44,11 @@ pub const MODEL_REFERENCE_DEPTH_MAX: usize = 32;
 /// Bytes of a member's SQL after the SQL of the members it refers to is put in: each step of a chain may double it.
 pub const MODEL_SQL_BYTES_MAX: usize = 256 * 1024;
 
+/// The first instant an event can have, 0001-01-01: before it, a day has no four-digit name to be a partition.
+pub const TS_MICROS_MIN: i64 = -62_135_596_800_000_000;
+/// The last instant an event can have, the end of 9999-12-31.
+pub const TS_MICROS_MAX: i64 = 253_402_300_799_999_999;
+
 /// Block cache of the write-ahead log's store. Most look-ups are answered by filters, so little is enough.
 pub const WAL_CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// Journals of the write-ahead log's store on disk; also what a restart has to read.
@@ -62,6 +67,11 @@ pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const GROUP_QUEUE_REQUESTS_MAX: usize = 1024;
 /// Rows of one Arrow batch of the buffer, and of one step when files are written.
 pub const BUFFER_BATCH_ROWS: usize = 8 * 1024;
+/// Memory of the rows of one Arrow batch of the buffer, in bytes: a text column cannot hold more than 2 GiB.
+pub const BUFFER_BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of records in a segment of the write-ahead log before a background flush starts another: a new segment costs
+/// some ten fsyncs, an old one some milliseconds of reading after a crash.
+pub const WAL_SEGMENT_BYTES_MIN: u64 = 4 * 1024 * 1024;
 /// Projects whose tables are written at the same time. Each needs memory for its sort and its file.
 pub const FLUSH_PROJECTS_AT_ONCE: usize = 2;
 /// First wait after a failed flush, in milliseconds; doubles with each failure.

@@ -1,6 +1,6 @@
 //! The canonical event as a sparse row: only the columns that have a value.
 
-use super::schema::{Column, Kind};
+use super::schema::{Column, DECIMAL_PRECISION, Kind};
 use crate::clock::Micros;
 
 /// A value of one column.
@@ -28,8 +28,8 @@ impl Value {
             | (Value::Int(_), Kind::Int64)
             | (Value::Float(_), Kind::Float64)
             | (Value::Bool(_), Kind::Bool)
-            | (Value::Timestamp(_), Kind::Timestamp)
-            | (Value::Decimal(_), Kind::Decimal) => true,
+            | (Value::Timestamp(_), Kind::Timestamp) => true,
+            (Value::Decimal(n), Kind::Decimal) => n.unsigned_abs() < 10u128.pow(u32::from(DECIMAL_PRECISION)),
             (Value::Int(n), Kind::Int32) => i32::try_from(*n).is_ok(),
             _ => false,
         }

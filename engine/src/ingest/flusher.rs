@@ -68,11 +68,15 @@ impl Shared {
             }
         };
         let due: Vec<Arc<Project>> = self.projects.all().into_iter().filter(is_due).collect();
-        if due.is_empty() {
+        if due.is_empty() && which == Which::Due {
             return Ok(());
         }
         let wal = Arc::clone(&self.wal);
-        blocking("starting a segment", move || wal.rotate()).await?;
+        let bytes_min = match which {
+            Which::Due => limits::WAL_SEGMENT_BYTES_MIN,
+            Which::All => 0,
+        };
+        blocking("starting a segment", move || wal.rotate(bytes_min)).await?;
         let mut results = futures::stream::iter(due)
             .map(|project| async move { self.flush_project(&project).await })
             .buffer_unordered(limits::FLUSH_PROJECTS_AT_ONCE);
@@ -206,6 +210,8 @@ impl Shared {
 
 /// The background task: a round whenever something may be due, until the engine is gone.
 pub async fn run(shared: Weak<Shared>) {
+    let idle = i64::try_from(limits::PROJECT_IDLE_MS * 1000).unwrap_or(i64::MAX);
+    let mut tidied_at = 0;
     loop {
         let Some(engine) = shared.upgrade() else { return };
         let wait = Duration::from_millis(engine.policy.interval_ms.clamp(20, 1_000));
@@ -216,9 +222,10 @@ pub async fn run(shared: Weak<Shared>) {
         if let Err(error) = engine.flush_round(Which::Due).await {
             tracing::debug!(%error, "the round had a failure, which is logged above");
         }
-        let idle = i64::try_from(limits::PROJECT_IDLE_MS * 1000).unwrap_or(i64::MAX);
-        engine
-            .projects
-            .forget_idle(engine.clock.now_micros().saturating_sub(idle));
+        let now = engine.clock.now_micros();
+        if now.saturating_sub(tidied_at) > idle / 8 {
+            tidied_at = now;
+            engine.projects.forget_idle(now.saturating_sub(idle));
+        }
     }
 }

@@ -66,11 +66,14 @@ fn prepare(shared: &Shared, project: &ProjectId, batch: Batch, reply: oneshot::S
         mut events,
         mut rejected,
     } = batch;
-    if events.iter().any(|event| event.defect().is_some()) {
+    if events.iter().any(|event| defect(event).is_some()) {
         let now = shared.clock.now_micros();
-        let (bad, good) = events.into_iter().partition(|event| event.defect().is_some());
+        let (bad, good): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| defect(event).is_some());
         events = good;
-        rejected.extend(Vec::into_iter(bad).map(|event| reject(&event, now)));
+        rejected.extend(bad.iter().map(|event| reject(event, now)));
+    }
+    for row in &mut rejected {
+        row.received_at = row.received_at.clamp(limits::TS_MICROS_MIN, limits::TS_MICROS_MAX);
     }
     let key = |event: &Event| EventKey::new(project, event.text(Column::EventId).unwrap_or_default());
     Request {
@@ -83,16 +86,37 @@ fn prepare(shared: &Shared, project: &ProjectId, batch: Batch, reply: oneshot::S
     }
 }
 
-/// An event without a required value, as a rejected one.
+/// The column for which an event cannot be stored: what [`Event::defect`] finds, an id without a character (all such
+/// events would be taken for one), or a day that has no name as a partition.
+fn defect(event: &Event) -> Option<Column> {
+    let is_empty = |column: &Column| event.text(*column).is_some_and(str::is_empty);
+    let is_dated = |micros| (limits::TS_MICROS_MIN..=limits::TS_MICROS_MAX).contains(&micros);
+    event
+        .defect()
+        .or_else(|| [Column::EventId, Column::VisitorId].into_iter().find(is_empty))
+        .or_else(|| {
+            event
+                .micros(Column::Ts)
+                .filter(|micros| !is_dated(*micros))
+                .map(|_| Column::Ts)
+        })
+}
+
+/// An event with a [`defect`], as a rejected one.
 fn reject(event: &Event, now: i64) -> Rejected {
-    let column = event.defect().map_or("", Column::name);
-    let is_missing = event.defect().is_some_and(|column| event.get(column).is_none());
+    let column = defect(event);
+    let name = column.map_or("", Column::name);
+    let is_missing = match column.and_then(|column| event.get(column)) {
+        None => true,
+        Some(Value::Text(text)) => text.is_empty(),
+        Some(_) => false,
+    };
     let (reason, detail) = if is_missing {
-        (RejectReason::MissingField, format!("`{column}` has no value"))
+        (RejectReason::MissingField, format!("`{name}` has no value"))
     } else {
         (
             RejectReason::InvalidField,
-            format!("`{column}` has a value of another type or out of range"),
+            format!("`{name}` has a value of another type or out of range"),
         )
     };
     let mut raw = to_json(event).to_string();

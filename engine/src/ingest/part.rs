@@ -47,6 +47,7 @@ pub(super) struct Part {
     chunks: Vec<Arc<Chunk>>,
     tail: Vec<Arc<Vec<Event>>>,
     tail_rows: usize,
+    tail_bytes: usize,
     /// The tail as a chunk, so that two queries between two appends convert it once.
     tail_chunk: Option<Arc<Chunk>>,
     rejected: Vec<Arc<Vec<Rejected>>>,
@@ -76,11 +77,13 @@ impl Part {
         self.bytes += bytes;
         if !events.is_empty() {
             self.tail_rows += events.len();
+            self.tail_bytes += bytes;
             self.tail.push(Arc::new(events));
             self.tail_chunk = None;
-            if self.tail_rows >= limits::BUFFER_BATCH_ROWS {
+            if self.tail_rows >= limits::BUFFER_BATCH_ROWS || self.tail_bytes >= limits::BUFFER_BATCH_BYTES_MAX {
                 self.chunks.push(Chunk::new(std::mem::take(&mut self.tail)));
                 self.tail_rows = 0;
+                self.tail_bytes = 0;
             }
         }
         if !rejected.is_empty() {

@@ -2,6 +2,7 @@ use super::*;
 use crate::clock::{DAY_MICROS, FixedClock, SECOND_MICROS};
 use crate::engine::{Engine, EngineOptions};
 use crate::event::{Column, RejectReason};
+use crate::limits;
 use crate::project::ProjectId;
 use crate::store::object::DurableLocal;
 use crate::store::{Snapshot, TableKind};
@@ -87,7 +88,7 @@ impl Fixture {
             flush_bytes_max: 256 * 1024 * 1024,
             sessions_padding: false,
             query_threads: 1,
-            clock: self.clock.clone(),
+            clock: Arc::<FixedClock>::clone(&self.clock),
         }
     }
 
@@ -258,6 +259,112 @@ async fn rejected_events_are_stored_counted_and_never_fail_their_batch() {
     let mut reasons = column(&stored, "reason");
     reasons.sort();
     assert_eq!(reasons, ["invalid_field", "missing_field"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_would_break_a_file_is_rejected() {
+    let fixture = Fixture::memory();
+    let p = project("p");
+    let engine = fixture.open().await;
+    let mut events: Vec<Event> = (0..5).map(|n| event(&format!("e{n}"), "v", START)).collect();
+    events[0].set_ts(Column::Ts, i64::MAX);
+    events[1].set_ts(Column::Ts, limits::TS_MICROS_MIN - 1);
+    events[2].set(Column::EventId, "");
+    events[3].set(Column::VisitorId, "");
+    let mut late = rejected("from the year 275760");
+    late.received_at = 8_640_000_000_000_000_000;
+    let rows = Batch {
+        events,
+        rejected: vec![late],
+    };
+    assert_eq!(engine.append(&p, rows).await.unwrap(), receipt(1, 0, 5));
+    let mut edges: Vec<Event> = (10..12).map(|n| event(&format!("e{n}"), "v", START)).collect();
+    edges[0].set_ts(Column::Ts, limits::TS_MICROS_MIN);
+    edges[1].set_ts(Column::Ts, limits::TS_MICROS_MAX);
+    let rows = Batch {
+        events: edges,
+        rejected: Vec::new(),
+    };
+    assert_eq!(engine.append(&p, rows).await.unwrap(), receipt(2, 0, 0));
+    engine.flush().await.unwrap();
+    let reread = crate::store::Table::open(&fixture.store, &p, TableKind::Events)
+        .await
+        .unwrap();
+    let mut dates: Vec<_> = reread.snapshot().files.iter().map(|file| file.date.clone()).collect();
+    dates.sort();
+    assert_eq!(dates, ["0001-01-01", "2025-10-09", "9999-12-31"]);
+    assert_eq!(engine.view(&p).await.unwrap().rejected.rows(), 5);
+}
+
+/// A log that cannot write.
+#[derive(Debug)]
+struct FullDisk(crate::wal::LocalWal);
+
+impl Wal for FullDisk {
+    fn writer_id(&self) -> &str {
+        self.0.writer_id()
+    }
+    fn contains(&self, key: &crate::wal::EventKey) -> crate::Result<bool> {
+        self.0.contains(key)
+    }
+    fn write(&self, _: Vec<Vec<u8>>, _: &[crate::wal::EventKey]) -> crate::Result<crate::wal::Seq> {
+        Err(crate::Error::storage("the disk is full"))
+    }
+    fn rotate(&self, bytes_min: u64) -> crate::Result<()> {
+        self.0.rotate(bytes_min)
+    }
+    fn trim(&self, seq: crate::wal::Seq) -> crate::Result<()> {
+        self.0.trim(seq)
+    }
+    fn replay(
+        &self,
+        each: &mut dyn FnMut(crate::wal::Seq, crate::wal::Record) -> crate::Result<()>,
+    ) -> crate::Result<()> {
+        self.0.replay(each)
+    }
+    fn size_bytes(&self) -> u64 {
+        self.0.size_bytes()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_cannot_be_written_is_refused_and_invisible() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = FixedClock::new(START);
+    let wal = crate::wal::LocalWal::open(folder.path(), Arc::<FixedClock>::clone(&clock)).unwrap();
+    let shared = Arc::new(Shared {
+        wal: Arc::new(FullDisk(wal)),
+        store: Arc::new(InMemory::new()),
+        clock,
+        admission: Admission::new(1 << 30),
+        projects: Projects::default(),
+        metrics: Arc::new(Metrics::default()),
+        policy: FlushPolicy {
+            interval_ms: 1,
+            rows_max: 1,
+            bytes_max: 1,
+        },
+        applied_seq: AtomicU64::new(0),
+        flush_soon: Notify::new(),
+    });
+    let (committer, thread) = group_commit::Committer::start(Arc::clone(&shared)).unwrap();
+    let p = project("p");
+    let error = committer.append(&shared, &p, batch(ids(0..3))).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.message()),
+        (crate::ErrorKind::Storage, "the disk is full")
+    );
+    let view = shared
+        .projects
+        .get(&p)
+        .view(&shared.store, &shared.clock)
+        .await
+        .unwrap();
+    assert!(view.buffered_events.is_empty());
+    assert_eq!(shared.projects.stats(&p), ProjectStats::default());
+    assert_eq!(shared.metrics.group_failures.get(), 1);
+    drop(committer);
+    thread.join().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

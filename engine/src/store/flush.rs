@@ -216,8 +216,18 @@ impl Sorted {
         let mut stats = StatsCollector::default();
         let mut writer =
             ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties(self.kind))).map_err(not_encoded)?;
-        for chunk in places.chunks(limits::BUFFER_BATCH_ROWS) {
-            let batch = interleave_record_batch(&sources, chunk)?;
+        let mut pending: Vec<&[Place]> = places.chunks(limits::BUFFER_BATCH_ROWS).rev().collect();
+        while let Some(chunk) = pending.pop() {
+            let batch = match interleave_record_batch(&sources, chunk) {
+                Ok(batch) => batch,
+                // Very long texts: half as many rows fit.
+                Err(_) if chunk.len() > 1 => {
+                    let (first, second) = chunk.split_at(chunk.len() / 2);
+                    pending.extend([second, first]);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             if self.kind == TableKind::Events {
                 stats.add(&batch)?;
             }
@@ -300,7 +310,7 @@ impl StatsCollector {
                 (values.iter().min().map(instant), values.iter().max().map(instant))
             };
             let entry = self.columns.entry(*column).or_default();
-            merge(&mut entry.min, min, |new, old| less(new, old));
+            merge(&mut entry.min, min, less);
             merge(&mut entry.max, max, |new, old| less(old, new));
             entry.null_count = Some(entry.null_count.unwrap_or(0) + array.null_count() as u64);
         }

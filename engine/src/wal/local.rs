@@ -294,10 +294,10 @@ impl Wal for LocalWal {
         Ok(first)
     }
 
-    fn rotate(&self) -> Result<()> {
+    fn rotate(&self, bytes_min: u64) -> Result<()> {
         let number = {
             let mut segments = self.segments.lock();
-            if segments.active.last.is_none() {
+            if segments.active.last.is_none() || segments.active.bytes < bytes_min {
                 return Ok(());
             }
             let number = segments.number_next;

@@ -60,11 +60,12 @@ pub trait Wal: Send + Sync + std::fmt::Debug {
     /// behind cannot be known, so only a restart, which reads the log again, may go on.
     fn write(&self, records: Vec<Vec<u8>>, keys: &[EventKey]) -> Result<Seq>;
 
-    /// Starts a new segment, so that the records so far can be dropped as a whole.
+    /// Starts a new segment when the one in use has at least `bytes_min` of records, so that they can be dropped as a
+    /// whole. An empty segment stays.
     ///
     /// # Errors
     /// `Storage` when the segment cannot be made.
-    fn rotate(&self) -> Result<()>;
+    fn rotate(&self, bytes_min: u64) -> Result<()>;
 
     /// Drops whole segments all of whose records are below `seq`. The segment in use stays.
     ///

@@ -149,7 +149,7 @@ fn trimming_drops_whole_segments_and_never_reuses_a_number() {
     let clock = FixedClock::new(1_700_000_000 * SECOND_MICROS);
     let wal = open(folder.path(), &clock);
     wal.write(vec![a_record("a"), a_record("b")], &[]).unwrap();
-    wal.rotate().unwrap();
+    wal.rotate(0).unwrap();
     wal.write(vec![a_record("c")], &[]).unwrap();
     wal.trim(2).unwrap();
     drop(wal);
@@ -173,11 +173,13 @@ fn rotating_an_empty_segment_makes_none() {
     let folder = tempfile::tempdir().unwrap();
     let wal = open(folder.path(), &FixedClock::new(0));
     for _ in 0..3 {
-        wal.rotate().unwrap();
+        wal.rotate(0).unwrap();
     }
     wal.write(vec![a_record("a")], &[]).unwrap();
-    wal.rotate().unwrap();
-    wal.rotate().unwrap();
+    wal.rotate(1000).unwrap();
+    assert_eq!(names(&wal), [], "the segment in use is too small to be sealed");
+    wal.rotate(0).unwrap();
+    wal.rotate(0).unwrap();
     assert_eq!(names(&wal), [(1, "a".to_owned())]);
 }
 
@@ -200,7 +202,8 @@ fn a_second_process_is_refused_and_told_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let clock = FixedClock::new(0);
     let first = open(folder.path(), &clock);
-    let second = LocalWal::open(folder.path(), clock.clone()).unwrap_err();
+    let rival = Arc::<FixedClock>::clone(&clock);
+    let second = LocalWal::open(folder.path(), rival).unwrap_err();
     assert_eq!(second.kind(), crate::ErrorKind::Fenced);
     assert!(second.message().contains("lock"), "{second}");
     drop(first);

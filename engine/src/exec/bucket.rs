@@ -248,3 +248,6 @@ fn spans(zone: Tz) -> Vec<(i64, i64)> {
     }
     spans
 }
+
+#[cfg(test)]
+mod tests;

@@ -320,3 +320,6 @@ fn project_of(source: &dyn TableSource) -> Option<ProjectId> {
     let table = provider.downcast_ref::<ProjectTable>()?;
     Some(table.project().clone())
 }
+
+#[cfg(test)]
+mod tests;

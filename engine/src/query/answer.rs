@@ -157,3 +157,6 @@ fn formatted(array: &ArrayRef) -> Result<Vec<Cell>> {
     };
     (0..array.len()).map(cell).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 
 use super::measure::{self, Parts};
 use super::{filter, params, sql, tables};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::dimension::CaseLabel;
 use crate::model::{
     Cube, CubeSource, Dimension, DimensionSql, DimensionType, Location, Measure, Member, Model, Piece, Segment,
@@ -44,7 +44,17 @@ pub struct CompiledMeasure {
     pub filter: Option<Expr>,
 }
 
-type Compiled<T> = std::result::Result<T, (String, Location)>;
+/// A compiled thing, or what is wrong with it and where it was written.
+type Compiled<T> = std::result::Result<T, Defect>;
+
+/// Why a member or a cube cannot be asked.
+#[derive(Debug, Clone)]
+struct Defect {
+    /// `Model` when the author must mend it, `Invalid` when it is right and not answered yet.
+    kind: ErrorKind,
+    message: String,
+    location: Location,
+}
 
 /// A cube whose SQL is compiled.
 #[derive(Debug)]
@@ -58,7 +68,11 @@ pub struct CompiledCube {
 fn found<'a, T>(compiled: Option<&'a Compiled<T>>, name: &str) -> Result<&'a T> {
     match compiled {
         Some(Ok(member)) => Ok(member),
-        Some(Err((message, location))) => Err(Error::model(format!("{location}: {message}"))),
+        Some(Err(defect)) if defect.kind == ErrorKind::Invalid => Err(Error::invalid(defect.message.clone())),
+        Some(Err(defect)) => Err(Error::new(
+            defect.kind,
+            format!("{}: {}", defect.location, defect.message),
+        )),
         None => Err(Error::internal(format!("`{name}` is not compiled"))),
     }
 }
@@ -96,12 +110,13 @@ impl CompiledCube {
         found(self.measures.get(name), name)
     }
 
-    /// Every error with the place it was written at.
+    /// Every error with the place it was written at. What is merely not answered yet is none.
     pub fn problems(&self) -> Vec<(Location, String)> {
         fn errors<'a, T: 'a>(all: impl Iterator<Item = &'a Compiled<T>>) -> Vec<(Location, String)> {
-            let errors = all.filter_map(|one| one.as_ref().err());
-            errors
-                .map(|(message, location)| (location.clone(), message.clone()))
+            let defects = all.filter_map(|one| one.as_ref().err());
+            let wrong = defects.filter(|defect| defect.kind != ErrorKind::Invalid);
+            wrong
+                .map(|defect| (defect.location.clone(), defect.message.clone()))
                 .collect()
         }
         let mut all = errors(std::iter::once(&self.relation));
@@ -158,7 +173,11 @@ pub fn check_sql(model: &Model) -> Vec<(Location, String)> {
 fn compile(cube: &Cube) -> CompiledCube {
     let at = |location: &Location| {
         let location = location.clone();
-        move |error: Error| (error.message().to_owned(), location)
+        move |error: Error| Defect {
+            kind: error.kind(),
+            message: error.message().to_owned(),
+            location,
+        }
     };
     let relation = relation(cube).map_err(at(&cube.location));
     let schema = match &relation {
@@ -245,7 +264,7 @@ fn cube_sql(cube: &Cube, template: &SqlTemplate) -> Result<String> {
 }
 
 fn not_in_cube_sql(name: &str) -> Error {
-    Error::model(format!("`{{{name}}}` is not answered in the `sql` of a cube"))
+    Error::invalid(format!("`{{{name}}}` is not answered in the `sql` of a cube"))
 }
 
 /// Compiles the members of one cube.
@@ -292,17 +311,17 @@ impl Compiler<'_> {
                     text.push_str(&self.reference(name, measures, depth)?);
                 }
                 Piece::OtherMember(cube, name) => {
-                    return Err(Error::model(format!(
+                    return Err(Error::invalid(format!(
                         "`{{{cube}.{name}}}` needs a join, which is not answered yet"
                     )));
                 }
                 Piece::OtherCube(name) => {
-                    return Err(Error::model(format!(
+                    return Err(Error::invalid(format!(
                         "`{{{name}}}` needs a join, which is not answered yet"
                     )));
                 }
                 Piece::Context(reference) => {
-                    return Err(Error::model(format!(
+                    return Err(Error::invalid(format!(
                         "`{{{reference}}}` is not answered in the SQL of a member"
                     )));
                 }

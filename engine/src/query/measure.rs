@@ -2,8 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::model::{Measure, MeasureType};
+use datafusion::functions::core::expr_fn::nullif;
 use datafusion::functions_aggregate::expr_fn;
-use datafusion::logical_expr::{Expr, ExprFunctionExt, lit, when};
+use datafusion::logical_expr::{Expr, lit, when};
 
 /// A measure's parts as expressions on the cube's rows.
 #[derive(Debug, Clone)]
@@ -40,9 +41,17 @@ pub fn aggregate(measure: &Measure, parts: &Parts) -> Result<Expr> {
         MeasureType::RunningTotal => return Err(not_yet(measure)),
         MeasureType::Funnel => return Err(Error::internal("a funnel's measure is planned by the funnel")),
     };
-    Ok(match &parts.filter {
-        Some(filter) => aggregated.filter(filter.clone()).build()?,
-        None => aggregated,
+    let aggregated = match (aggregated, &parts.filter) {
+        (Expr::AggregateFunction(mut call), Some(filter)) => {
+            call.params.filter = Some(Box::new(filter.clone()));
+            Expr::AggregateFunction(call)
+        }
+        (aggregated, _) => aggregated,
+    };
+    Ok(match measure.kind {
+        // A sketch of nothing has no estimate, as in Cube on PostgreSQL.
+        MeasureType::CountDistinctApprox => nullif(aggregated, lit(0_u64)),
+        _ => aggregated,
     })
 }
 

@@ -155,3 +155,6 @@ pub struct Answer {
     /// The instant whose data the answer shows, microseconds since the epoch.
     pub as_of: crate::clock::Micros,
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -55,10 +55,10 @@ pub fn marker() -> Arc<ScalarUDF> {
 /// The SQL for `{FILTER_PARAMS.Cube.member.filter('expression')}`, given without the braces.
 ///
 /// # Errors
-/// `Model` when the reference is written in a way that is not answered.
+/// `Invalid` when the reference is written in a way that is not answered yet.
 pub fn render(reference: &str, cube: &str) -> Result<String> {
     let wrong = || {
-        Error::model(format!(
+        Error::invalid(format!(
             "`{{{reference}}}` is not answered: write `{{FILTER_PARAMS.{cube}.member.filter('column')}}`"
         ))
     };

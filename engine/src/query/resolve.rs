@@ -376,6 +376,9 @@ fn condition<'a>(filter: &'a Filter, cubes: &mut Cubes<'a>, kinds: &mut Kinds) -
         } => (member, *operator, values),
     };
     let (_, found) = cubes.member(member)?;
+    if operator.needs_values() && values.is_empty() {
+        return Err(Error::invalid(format!("Values required for filter: {}", json(filter))));
+    }
     match found {
         Member::Measure(measure) => {
             answered(member, measure.unsupported.as_deref())?;

@@ -115,6 +115,11 @@ fn options() -> ParserOptions {
 
 /// An error of planning as an error of the model, without the planner's prefixes.
 pub fn model_error(error: DataFusionError) -> Error {
+    if let DataFusionError::External(inner) = error.find_root()
+        && let Some(ours) = inner.downcast_ref::<Error>()
+    {
+        return Error::new(ours.kind(), ours.message());
+    }
     let message = error.strip_backtrace();
     let plain = message
         .rsplit_once("Error: ")
@@ -187,3 +192,6 @@ impl ContextProvider for Tables {
         functions().window_functions().keys().cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

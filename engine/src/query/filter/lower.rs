@@ -53,7 +53,7 @@ pub fn lower(operator: Operator, values: &[Option<String>], column: &Column, tz:
         }
         Comparison::Text => Ok(text_match(row, &texts, has_null, column)),
         Comparison::Order => {
-            let text = first(operator, &texts)?;
+            let text = first(&texts)?;
             Ok(compare(
                 column.expr.clone(),
                 order_of(operator),
@@ -65,13 +65,10 @@ pub fn lower(operator: Operator, values: &[Option<String>], column: &Column, tz:
     }
 }
 
-fn first<'a>(operator: Operator, texts: &[&'a str]) -> Result<&'a str> {
-    texts.first().copied().ok_or_else(|| {
-        Error::invalid(format!(
-            "the operator `{}` needs a value that is not null",
-            operator.name()
-        ))
-    })
+fn first<'a>(texts: &[&'a str]) -> Result<&'a str> {
+    let found = texts.first().copied();
+    // Cube's wording, which does not name the operator.
+    found.ok_or_else(|| Error::new(ErrorKind::Execution, "Expected one parameter but nothing found"))
 }
 
 fn compare(left: Expr, operator: Sql, right: Expr) -> Expr {
@@ -192,7 +189,7 @@ fn date(operator: Operator, texts: &[&str], column: &Column, tz: Tz) -> Result<E
             return Err(Error::new(ErrorKind::Execution, message));
         }
     };
-    let begin = date_range::parse_local(first(operator, texts)?)?;
+    let begin = date_range::parse_local(first(texts)?)?;
     let end = match texts.get(1) {
         Some(text) => date_range::parse_local(text)?,
         None => begin,

@@ -1,0 +1,233 @@
+use super::*;
+use crate::clock::FixedClock;
+use crate::engine::{Engine, EngineOptions};
+use crate::event::{Column, Event};
+use crate::ingest::Batch;
+use crate::query::tests::{parse, samples};
+use datafusion::logical_expr::LogicalPlanBuilder;
+use serde_json::json;
+
+fn options(folder: &std::path::Path, models: &std::path::Path) -> EngineOptions {
+    EngineOptions {
+        store_url: "memory:".to_owned(),
+        store_options: Vec::new(),
+        data_dir: folder.to_owned(),
+        models_dir: Some(models.to_owned()),
+        memory_bytes: 512 << 20,
+        flush_interval_ms: 3_600_000,
+        flush_rows_max: 1_000_000,
+        flush_bytes_max: 256 << 20,
+        sessions_padding: false,
+        query_threads: 2,
+        clock: FixedClock::new(1_735_689_600_000_000),
+    }
+}
+
+struct Opened {
+    engine: Arc<Engine>,
+    _folders: (tempfile::TempDir, tempfile::TempDir),
+}
+
+async fn opened() -> Opened {
+    let folders = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::fs::write(
+        folders.1.path().join("m.yml"),
+        include_str!("../../query/tests/model.yml"),
+    )
+    .unwrap();
+    let engine = Engine::open(options(folders.0.path(), folders.1.path())).await.unwrap();
+    Opened {
+        engine,
+        _folders: folders,
+    }
+}
+
+async fn append(engine: &Engine, project: &ProjectId, events: Vec<Event>) {
+    let batch = Batch {
+        events,
+        rejected: Vec::new(),
+    };
+    engine.append(project, batch).await.unwrap();
+}
+
+async fn ask(engine: &Engine, project: &ProjectId, query: serde_json::Value) -> Vec<Vec<Cell>> {
+    engine.query(project, &parse(&query).unwrap()).await.unwrap().rows
+}
+
+fn queries() -> Vec<serde_json::Value> {
+    let day = |range: &[&str]| json!([{"dimension": "Events.at", "granularity": "day", "dateRange": range}]);
+    vec![
+        json!({"measures": ["Events.count", "Events.visitors", "Events.revenue", "Events.minWidth", "Events.first", "Events.lastPage"]}),
+        json!({"measures": ["Events.count"], "dimensions": ["Events.country", "Events.isBot"], "order": [["Events.country", "asc"]]}),
+        json!({"measures": ["Events.count"], "timeDimensions": day(&["2024-03-10", "2024-11-03"]), "timezone": "America/New_York"}),
+        json!({"measures": ["Events.count"], "filters": [{"member": "Events.country", "operator": "equals", "values": ["DE"]}]}),
+        json!({"measures": ["Events.count"], "filters": [{"member": "Events.path", "operator": "contains", "values": ["a"]}]}),
+        json!({"measures": ["Events.count"], "filters": [{"member": "Events.width", "operator": "notSet"}]}),
+        json!({"measures": ["Events.count"], "dimensions": ["Events.day"]}),
+        json!({"measures": ["Events.count"], "filters": [{"member": "Events.day", "operator": "inDateRange", "values": ["2024-03-31", "2024-03-31"]}]}),
+        json!({"dimensions": ["Events.id", "Events.tag", "Events.at"], "order": [["Events.at", "desc"]], "limit": 3, "total": true}),
+        json!({"measures": ["Visits.count", "Visits.events"], "timeDimensions": [{"dimension": "Visits.firstAt", "dateRange": ["2024-03-10", "2024-03-31"]}]}),
+        json!({"measures": ["Events.count"], "segments": ["Events.bots"], "dimensions": ["Events.size"]}),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_the_same_from_buffer_files_and_both() {
+    let opened = opened().await;
+    let engine = &opened.engine;
+    let names = ["buffer", "files", "both", "many"];
+    let projects: Vec<ProjectId> = names.iter().map(|name| ProjectId::new(name).unwrap()).collect();
+    let [buffer, files, both, many] = projects.as_slice() else {
+        panic!()
+    };
+    let events = samples();
+    append(engine, files, events.clone()).await;
+    append(engine, both, events[..3].to_vec()).await;
+    for event in &events {
+        append(engine, many, vec![event.clone()]).await;
+        engine.flush().await.unwrap();
+    }
+    append(engine, both, events[3..].to_vec()).await;
+    append(engine, buffer, events).await;
+    for query in queries() {
+        let expected = ask(engine, buffer, query.clone()).await;
+        for project in [files, both, many] {
+            assert_eq!(
+                ask(engine, project, query.clone()).await,
+                expected,
+                "{project}: {query}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_never_sees_another() {
+    let opened = opened().await;
+    let engine = &opened.engine;
+    let (full, empty) = (ProjectId::new("full").unwrap(), ProjectId::new("empty").unwrap());
+    append(engine, &full, samples()).await;
+    engine.flush().await.unwrap();
+    append(
+        engine,
+        &full,
+        vec![{
+            let mut event = samples().remove(0);
+            event.set(Column::EventId, "late");
+            event
+        }],
+    )
+    .await;
+    let count = json!({"measures": ["Events.count"]});
+    assert_eq!(
+        ask(engine, &full, count.clone()).await,
+        [[Cell::Number("9".to_owned())]]
+    );
+    assert_eq!(ask(engine, &empty, count).await, [[Cell::Number("0".to_owned())]]);
+
+    let session = QuerySession::new(SessionOptions {
+        memory_bytes: 64 << 20,
+        threads: 1,
+    })
+    .unwrap();
+    let bound = Bound::new(&session.shared, full.clone(), engine.view(&full).await.unwrap()).unwrap();
+    let unbound = tables::scan(tables::EVENTS).unwrap().build().unwrap();
+    let state = session.shared.state(0);
+    assert_eq!(
+        check::belongs_to(&unbound, &full, project_of).unwrap_err().kind(),
+        ErrorKind::Internal
+    );
+    assert!(
+        state.create_physical_plan(&unbound).await.is_err(),
+        "a plan without a project cannot run"
+    );
+    let (_, source) = bound.sources.first().unwrap();
+    let plan = LogicalPlanBuilder::scan("events", Arc::clone(source), None)
+        .unwrap()
+        .build()
+        .unwrap();
+    check::belongs_to(&plan, &full, project_of).unwrap();
+    assert_eq!(
+        check::belongs_to(&plan, &empty, project_of).unwrap_err().kind(),
+        ErrorKind::Internal
+    );
+    let stranger = Bound {
+        project: empty,
+        sources: bound.sources.clone(),
+    };
+    assert_eq!(
+        stranger.run(&state, plan).await.unwrap_err().kind(),
+        ErrorKind::Internal
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_chosen_from_the_log() {
+    let opened = opened().await;
+    let (engine, project) = (&opened.engine, ProjectId::new("p").unwrap());
+    append(engine, &project, samples()).await;
+    engine.flush().await.unwrap();
+    let view = engine.view(&project).await.unwrap();
+    assert_eq!(view.events.files.len(), 5, "one file a day");
+    let session = QuerySession::new(SessionOptions {
+        memory_bytes: 64 << 20,
+        threads: 2,
+    })
+    .unwrap();
+    let bound = Bound::new(&session.shared, project.clone(), view).unwrap();
+    let state = session.shared.state(0);
+    let (_, source) = bound.sources.first().unwrap();
+    let cases = [
+        ("true", 5),
+        ("ts >= '2024-12-31T00:00:00Z'", 2),
+        ("ts < '2024-03-11T00:00:00Z'", 1),
+        ("date = '2024-03-31'", 1),
+        ("visitor_id = 'c'", 1),
+        ("ts > '2030-01-01T00:00:00Z'", 0),
+        ("geo_country = 'DE'", 5),
+    ];
+    for (condition, files) in cases {
+        let all = LogicalPlanBuilder::scan("events", Arc::clone(source), None).unwrap();
+        let condition_expr = sql::expression(condition, all.schema()).unwrap();
+        let plan = all.filter(condition_expr).unwrap().build().unwrap();
+        let physical = state.create_physical_plan(&plan).await.unwrap();
+        let shown = datafusion::physical_plan::displayable(physical.as_ref())
+            .indent(true)
+            .to_string();
+        let found = shown.matches(".parquet").count();
+        if condition == "geo_country = 'DE'" {
+            assert!(found <= files, "{condition}: {shown}");
+        } else {
+            assert_eq!(found, files, "{condition}: {shown}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_an_error_and_the_next_query_runs() {
+    let session = QuerySession::new(SessionOptions {
+        memory_bytes: 64 << 20,
+        threads: 1,
+    })
+    .unwrap();
+    let error = session.run::<()>(async { panic!("broken {}", 1) }).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    assert!(error.message().contains("broken 1"));
+    assert_eq!(session.run(async { Ok(1) }).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn dropping_the_answer_stops_the_query() {
+    let session = QuerySession::new(SessionOptions {
+        memory_bytes: 64 << 20,
+        threads: 1,
+    })
+    .unwrap();
+    let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+    let endless = session.run::<()>(async move {
+        let _held = sender;
+        futures::future::pending().await
+    });
+    assert!(tokio::time::timeout(Duration::from_millis(50), endless).await.is_err());
+    assert!(receiver.await.is_err(), "the query's future is dropped");
+}

@@ -14,6 +14,8 @@ pub const QUERY_FILTERS_MAX: usize = 500;
 pub const QUERY_FILTER_DEPTH_MAX: usize = 16;
 /// Values of one filter.
 pub const QUERY_FILTER_VALUES_MAX: usize = 10_000;
+/// Bytes of one value of a text operator such as `contains`: it becomes a pattern, which takes hundreds of times its size.
+pub const QUERY_FILTER_PATTERN_BYTES_MAX: usize = 8 * 1024;
 /// Rows of one answer when the query names no limit, as Cube.
 pub const QUERY_LIMIT_ROWS_DEFAULT: u64 = 10_000;
 /// Rows of one answer at the most, as Cube.

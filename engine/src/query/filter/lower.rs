@@ -3,6 +3,7 @@
 use super::{Comparison, Operator, OperatorRow};
 use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::QUERY_FILTER_PATTERN_BYTES_MAX;
 use crate::query::date_range;
 use arrow::datatypes::{DataType, TimeUnit};
 use chrono_tz::Tz;
@@ -51,7 +52,10 @@ pub fn lower(operator: Operator, values: &[Option<String>], column: &Column, tz:
             let literals: Result<Vec<Expr>> = texts.iter().map(|text| literal(text, &column.data_type)).collect();
             Ok(equality(row, literals?, has_null, column))
         }
-        Comparison::Text => Ok(text_match(row, &texts, has_null, column)),
+        Comparison::Text => {
+            texts.iter().try_for_each(|text| bounded(operator, text))?;
+            Ok(text_match(row, &texts, has_null, column))
+        }
         Comparison::Order => {
             let text = first(&texts)?;
             Ok(compare(
@@ -69,6 +73,18 @@ fn first<'a>(texts: &[&'a str]) -> Result<&'a str> {
     let found = texts.first().copied();
     // Cube's wording, which does not name the operator.
     found.ok_or_else(|| Error::new(ErrorKind::Execution, "Expected one parameter but nothing found"))
+}
+
+/// Refuses a text whose pattern would take too much memory to match.
+fn bounded(operator: Operator, text: &str) -> Result<()> {
+    if text.len() <= QUERY_FILTER_PATTERN_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "a value of the operator `{}` has {} bytes: {QUERY_FILTER_PATTERN_BYTES_MAX} at most",
+        operator.name(),
+        text.len()
+    )))
 }
 
 fn compare(left: Expr, operator: Sql, right: Expr) -> Expr {

@@ -141,8 +141,6 @@ impl Server {
     }
 
     /// What is wrong with a project's model files, one `file:line: message` each.
-
-    /// What is wrong with a project's model files, one `file:line: message` each.
     pub fn model_problems(&self, project: &str) -> Vec<String> {
         let problems = self.app.engine.model_problems(&ProjectId::new(project).unwrap());
         problems.iter().map(ToString::to_string).collect()

@@ -228,6 +228,5 @@ fn ordinal(word: &str) -> Option<u32> {
 }
 
 fn year_of(word: &str) -> Option<i32> {
-    let year = word.parse().ok().filter(|year| word.len() == 4 && YEARS.contains(year));
-    year
+    word.parse().ok().filter(|year| word.len() == 4 && YEARS.contains(year))
 }

@@ -157,9 +157,11 @@ fn eprint_log(log: &str) {
     eprintln!("--- last lines of the server's log ---\n{log}");
 }
 
-/// The binary with its data folder, address and settings in the environment, and nothing of this process's own settings.
+/// The binary (of this build, or the one that `TALLY_BIN` names) with its data folder, address and settings in the
+/// environment, and nothing of this process's own settings.
 pub fn command(data_dir: &Path, address: SocketAddr, settings: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
+    let binary = std::env::var_os("TALLY_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_tally").into());
+    let mut command = Command::new(binary);
     for (name, _) in std::env::vars() {
         if name.starts_with("TALLY_") || name.starts_with("CUBEJS_") {
             command.env_remove(name);

@@ -23,8 +23,8 @@ pub const QUERY_LIMIT_ROWS_MAX: u64 = 50_000;
 /// A query's deadline in seconds.
 pub const QUERY_SECONDS_MAX: u64 = 60;
 
-/// Steps of one funnel: the reached steps are kept in one byte's worth of state per chain.
-pub const FUNNEL_STEPS_MAX: usize = 32;
+/// Steps of one funnel: an event's steps are the bits of a 32-bit integer, whose last bit is needed for something else.
+pub const FUNNEL_STEPS_MAX: usize = 31;
 
 /// Days an event id is remembered. A duplicate that comes later than this is stored again until compaction meets it.
 pub const DEDUP_DAYS: u32 = 7;

@@ -23,7 +23,7 @@ use datafusion::common::ScalarValue;
 use datafusion::execution::FunctionRegistry;
 use datafusion::functions::core::expr_fn::{coalesce, get_field};
 use datafusion::functions_aggregate::expr_fn::{count, max, sum};
-use datafusion::logical_expr::{Case, Expr, LogicalPlanBuilder, bitwise_and, cast, lit, when};
+use datafusion::logical_expr::{Case, Expr, LogicalPlanBuilder, cast, lit, when};
 
 /// Name of the funnel aggregate; `exec` registers it.
 pub const FUNCTION: &str = "funnel";
@@ -31,6 +31,9 @@ pub const FUNCTION: &str = "funnel";
 pub const LEVEL: &str = "level";
 /// Field of the funnel aggregate's result: the instant of step 1 of the chain that counts.
 pub const ENTRY: &str = "entry";
+
+/// Bit of a step mask: the event matches step 1, but the query's dates do not let it begin a chain.
+pub const NO_ENTRY: u32 = 1 << 31;
 
 /// The event type that a step's `pageview` means.
 const PAGE_VIEW: &str = "page";
@@ -157,19 +160,25 @@ fn targets(funnel: &Funnel) -> Vec<(&str, u32)> {
     targets
 }
 
-/// The steps that an event matches, as bits. Where `entry` does not hold, the event is not step 1.
+/// The steps that an event matches, as bits. Where `entry` does not hold, step 1 is marked [`NO_ENTRY`].
 fn mask(funnel: &Funnel, entry: Option<&Expr>) -> Result<Expr> {
-    let path = named(EventColumn::PagePath.name());
-    let arms = targets(funnel).into_iter();
-    let arms = arms.map(|(target, mask)| (Box::new(lit(target)), Box::new(lit(mask.cast_signed()))));
-    let case = Case::new(Some(Box::new(path)), arms.collect(), Some(Box::new(lit(0_i32))));
-    let mask = Expr::Case(case);
+    let targets = targets(funnel);
+    let masks = |change: fn(u32) -> u32| {
+        let path = Box::new(named(EventColumn::PagePath.name()));
+        let arm = |(target, mask): &(&str, u32)| {
+            let mask = lit(change(*mask).cast_signed());
+            (Box::new(lit(*target)), Box::new(mask))
+        };
+        Expr::Case(Case::new(
+            Some(path),
+            targets.iter().map(arm).collect(),
+            Some(Box::new(lit(0_i32))),
+        ))
+    };
+    let barred = |mask: u32| if mask & 1 == 0 { mask } else { (mask & !1) | NO_ENTRY };
     Ok(match entry {
-        Some(entry) => {
-            let kept = when(entry.clone(), lit(-1_i32)).otherwise(lit(-2_i32))?;
-            bitwise_and(mask, kept)
-        }
-        None => mask,
+        Some(entry) => when(entry.clone(), masks(|mask| mask)).otherwise(masks(barred))?,
+        None => masks(|mask| mask),
     })
 }
 

@@ -1,7 +1,8 @@
 //! `funnel(rule, seconds, steps, ts, matched)`: how far each visitor came in a funnel, over the visitor's events.
 //!
 //! The first three arguments are constants: the rule by its name in YAML, the conversion window in seconds and the number
-//! of steps. `ts` is the instant of an event; bit *k − 1* of `matched` is set when the event matches step *k*. The result
+//! of steps. `ts` is the instant of an event; bit *k − 1* of `matched` is set when the event matches step *k*, and
+//! [`NO_ENTRY`] instead of bit 0 when it matches step 1 but may not begin a chain. The result
 //! is a struct of [`LEVEL`], the furthest step (0: none), and [`ENTRY`], the instant of step 1 of the visitor's best
 //! chain: of all chains of that level the earliest. At level 0 the entry is null under [`FunnelRule::Ordered`], which sees
 //! no foreign events, and the visitor's first event under the other rules.
@@ -17,7 +18,7 @@ mod tests;
 
 use crate::limits::FUNNEL_STEPS_MAX;
 use crate::model::FunnelRule;
-use crate::query::funnel::{ENTRY, FUNCTION, LEVEL};
+use crate::query::funnel::{ENTRY, FUNCTION, LEVEL, NO_ENTRY};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, LargeBinaryArray, LargeBinaryBuilder, StructArray,
     TimestampMicrosecondBuilder, UInt8Builder,
@@ -106,11 +107,14 @@ impl Constants {
     }
 
     fn groups(self) -> FunnelGroups {
+        let steps = u32::MAX >> (u32::BITS as usize - self.steps);
+        let (bits, foreign) = match self.rule {
+            FunnelRule::Ordered => (steps, false),
+            FunnelRule::Strict => (steps | NO_ENTRY, true),
+            FunnelRule::Gitlab | FunnelRule::GitlabG2 => (steps, true),
+        };
         FunnelGroups {
-            selection: Selection {
-                steps: u32::MAX >> (FUNNEL_STEPS_MAX - self.steps),
-                foreign: self.rule != FunnelRule::Ordered,
-            },
+            selection: Selection { bits, foreign },
             evaluator: Evaluator::new(self.rule, self.window_seconds, self.steps),
             log: EventLog::default(),
         }
@@ -155,8 +159,8 @@ impl AggregateUDFImpl for Funnel {
 /// Which rows of the input a rule has to see.
 #[derive(Debug, Clone, Copy)]
 struct Selection {
-    /// The bits of the funnel's steps.
-    steps: u32,
+    /// The bits of a mask that mean something.
+    bits: u32,
     /// Whether events that match no step decide anything.
     foreign: bool,
 }
@@ -179,7 +183,7 @@ impl Selection {
         let masks = masks.as_primitive::<Int32Type>();
         let plain = opt_filter.is_none() && times.null_count() == 0 && masks.null_count() == 0;
         for (row, (ts, mask)) in times.values().iter().zip(masks.values()).enumerate() {
-            let mask = mask.cast_unsigned() & self.steps;
+            let mask = mask.cast_unsigned() & self.bits;
             if mask == 0 && !self.foreign {
                 continue;
             }

@@ -408,6 +408,21 @@ async fn dates_say_who_enters_or_which_events_are_seen() {
 }
 
 #[tokio::test]
+async fn a_second_view_of_step_1_after_the_range_does_not_break_a_strict_chain() {
+    let rows = [
+        page("ann", DAY - 2, "/a"),
+        page("ann", DAY + 2, "/a"),
+        page("ann", DAY + 3, "/b"),
+    ];
+    let mut asked = query(&[STEP, COUNT]);
+    asked.filters = vec![filter(DATE, Operator::OnTheDate, &["2024-01-01"])];
+    for rule in [FunnelRule::Ordered, FunnelRule::Strict] {
+        let found = ask(funnel(rule, 3600, &["/a", "/b"]), &rows, &asked).await.unwrap();
+        assert_eq!(found, ["1 1", "2 1"], "{rule:?}");
+    }
+}
+
+#[tokio::test]
 async fn conditions_nest_but_a_choice_between_date_and_step_is_refused() {
     let mut asked = query(&[STEP, COUNT]);
     let on = |day: &str| filter(DATE, Operator::OnTheDate, &[day]);

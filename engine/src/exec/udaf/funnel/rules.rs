@@ -10,11 +10,14 @@ use super::log::Row;
 use crate::clock::{Micros, SECOND_MICROS};
 use crate::limits::FUNNEL_STEPS_MAX;
 use crate::model::FunnelRule;
+use crate::query::funnel::NO_ENTRY;
 use chains::Chains;
 
+/// Bits of a step mask.
+const MASK_BITS: usize = u32::BITS as usize;
 const _: () = assert!(
-    FUNNEL_STEPS_MAX == u32::BITS as usize,
-    "a step mask has one bit per step"
+    1 << FUNNEL_STEPS_MAX == NO_ENTRY,
+    "a step mask has one bit for each step and one more"
 );
 
 /// What a visitor's events come to.
@@ -38,7 +41,7 @@ pub(super) struct Evaluator {
 impl Evaluator {
     /// For `steps` steps, 1 to [`FUNNEL_STEPS_MAX`], and a window in seconds.
     pub(super) fn new(rule: FunnelRule, window_seconds: u32, steps: usize) -> Self {
-        debug_assert!((1..=FUNNEL_STEPS_MAX).contains(&steps), "checked by `Funnel::new`");
+        debug_assert!((1..=FUNNEL_STEPS_MAX).contains(&steps), "checked by `Constants::new`");
         let window = i64::from(window_seconds) * SECOND_MICROS;
         Self {
             rule,
@@ -95,7 +98,7 @@ impl Evaluator {
 
     fn earliest_entry(&mut self, rows: &[Row], level: usize, end: Micros) -> Micros {
         self.chains.reset(level);
-        let mirror = |mask: u32| mask.reverse_bits() >> (FUNNEL_STEPS_MAX - level);
+        let mirror = |mask: u32| mask.reverse_bits() >> (MASK_BITS - level);
         let mut entry = end;
         let mut before = rows;
         while let Some(last) = before.last().filter(|last| end.saturating_sub(last.ts) <= self.window) {
@@ -182,7 +185,10 @@ fn strict_one(levels: &mut Levels, row: Row, window: Micros, steps: usize) {
     // Greater steps first, so that a page view never follows itself.
     for step in (1..=steps).rev() {
         if row.mask & (1 << (step - 1)) == 0 {
-            levels.starts[step] = None;
+            // A view of step 1 that may not begin a chain still is the same step again for one that has begun.
+            if step > 1 || row.mask & NO_ENTRY == 0 {
+                levels.starts[step] = None;
+            }
         } else if let Some(start) = levels.open(step, row.ts, window) {
             levels.set(step, start);
         }

@@ -142,11 +142,11 @@ fn the_greatest_number_of_steps_works() {
         assert_eq!(usize::from(outcome.level), steps - 1, "{name}");
     }
     let tied: Events = chain.iter().map(|(_, mask)| (9, *mask)).collect();
-    assert_eq!(ordered(0, steps, &tied), (32, Some(9)));
+    assert_eq!(ordered(0, steps, &tied), (31, Some(9)));
     let any: Events = (0..1000)
         .map(|i| (9, if i % 2 == 0 { u32::MAX } else { u32::MAX >> 1 }))
         .collect();
-    assert_eq!(ordered(0, steps, &any), (32, Some(9)));
+    assert_eq!(ordered(0, steps, &any), (31, Some(9)));
 }
 
 #[test]
@@ -186,6 +186,15 @@ fn foreign_page_views_clear_progress_under_strict() {
 }
 
 #[test]
+fn a_view_of_step_1_that_may_not_enter_is_not_foreign_under_strict() {
+    let level = |events: &[(Micros, u32)]| evaluate(FunnelRule::Strict, 60, 3, events).level;
+    assert_eq!(level(&[(1, NO_ENTRY), (2, 2)]), 0);
+    assert_eq!(level(&[(1, 1), (2, NO_ENTRY), (3, 2)]), 2);
+    assert_eq!(level(&[(1, 1), (2, 2), (3, NO_ENTRY), (4, 4)]), 2);
+    assert_eq!(level(&[(1, 1), (2, NO_ENTRY | 2), (3, 4)]), 3);
+}
+
+#[test]
 fn a_level_of_zero_is_dated_by_the_first_event_where_it_is_shown() {
     let outcome = evaluate(FunnelRule::GitlabG2, 60, 3, &[(7_900_000, 2), (5_500_000, 0)]);
     assert_eq!((outcome.level, outcome.entry), (0, Some(5_000_000)));
@@ -193,10 +202,10 @@ fn a_level_of_zero_is_dated_by_the_first_event_where_it_is_shown() {
 
 #[test]
 fn wrong_constants_are_refused() {
-    assert!(Constants::new("ordered", 0, 32).is_ok());
+    assert!(Constants::new("ordered", 0, 31).is_ok());
     let message = |rule, seconds, steps| Constants::new(rule, seconds, steps).unwrap_err().to_string();
-    assert!(message("ordered", 1, 0).contains("1 to 32 steps, not 0"));
-    assert!(message("ordered", 1, 33).contains("1 to 32 steps, not 33"));
+    assert!(message("ordered", 1, 0).contains("1 to 31 steps, not 0"));
+    assert!(message("ordered", 1, 33).contains("1 to 31 steps, not 33"));
     assert!(message("ordered", -1, 1).contains("seconds, not -1"));
     assert!(message("loose", 1, 1).contains("`loose` is no funnel rule: write one of ordered, strict"));
 }

@@ -1,6 +1,7 @@
 //! Chains of distinct events in non-decreasing time, for [`crate::model::FunnelRule::Ordered`].
 
 use super::super::log::Row;
+use super::MASK_BITS;
 use crate::clock::Micros;
 use crate::limits::FUNNEL_STEPS_MAX;
 
@@ -67,7 +68,7 @@ impl Chains {
 
     /// Takes one event. Greater lengths first, so that it never follows itself.
     fn take_one(&mut self, now: Micros, mask: u32) -> usize {
-        let reachable = u32::MAX >> (FUNNEL_STEPS_MAX - self.steps.min(self.longest + 1));
+        let reachable = u32::MAX >> (MASK_BITS - self.steps.min(self.longest + 1));
         let mut mask = mask & reachable;
         let mut reached = 0;
         while mask != 0 {

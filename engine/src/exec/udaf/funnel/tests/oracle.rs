@@ -54,7 +54,7 @@ fn strict_by_the_book(window: Micros, steps: usize, events: &[(Micros, u32)]) ->
         if tied.iter().all(|event| events[*event].1 == events[tied[0]].1) {
             for event in tied {
                 let mut next = chains.clone();
-                next.retain(|step, _| matches(*event, *step));
+                next.retain(|step, _| matches(*event, *step) || (*step == 1 && events[*event].1 & NO_ENTRY != 0));
                 for step in (1..=steps).filter(|step| matches(*event, *step)) {
                     if let Some((start, mut path)) = open(&chains, step, now) {
                         path.push(*event);
@@ -96,7 +96,7 @@ fn strict_by_runs(window: Micros, steps: usize, events: &[(Micros, u32)]) -> u8 
         if level < steps && matches(level + 1) && *ts <= end {
             best = best.max(extend(rest, level + 1, steps, end));
         }
-        if matches(level) {
+        if matches(level) || (level == 1 && mask & NO_ENTRY != 0) {
             best = best.max(extend(rest, level, steps, end));
         }
         best
@@ -187,6 +187,31 @@ fn a_hundred_thousand_random_users_agree_with_the_naive_rules() {
     }
     // The generator is worth something only if it reaches every level often.
     assert!(reached.iter().all(|users| *users > 200), "{reached:?}");
+}
+
+#[test]
+fn strict_users_with_barred_entries_agree_with_the_naive_rules() {
+    let mut random = Random::new(7);
+    for case in 0..20_000 {
+        let seed = random.seed();
+        let mut events = user(&mut random, 3);
+        let from = i64::try_from(random.below(32)).unwrap() * 250_000 - 2_000_000;
+        let end = from + i64::try_from(random.below(16)).unwrap() * 250_000;
+        for (ts, mask) in &mut events {
+            if *mask & 1 != 0 && (*ts < from || *ts >= end) {
+                *mask = (*mask & !1) | NO_ENTRY;
+            }
+        }
+        let level = evaluate(FunnelRule::Strict, 3, 3, &events).level;
+        let context = || format!("FUNNEL_SEED={seed} case {case}: {events:?}");
+        assert_eq!(level, strict_by_the_book(3_000_000, 3, &events), "{}", context());
+        let mut instants: Vec<Micros> = events.iter().map(|event| event.0).collect();
+        instants.sort_unstable();
+        instants.dedup();
+        if instants.len() == events.len() {
+            assert_eq!(level, strict_by_runs(3_000_000, 3, &events), "{}", context());
+        }
+    }
 }
 
 #[test]

@@ -29,6 +29,10 @@ pub fn aggregate(measure: &Measure, parts: &Parts) -> Result<Expr> {
             ))
         })
     };
+    if let (MeasureType::CountDistinct, Some(filter)) = (measure.kind, &parts.filter) {
+        // The builder of `FILTER` would forget the `DISTINCT`.
+        return Ok(expr_fn::count_distinct(when(filter.clone(), sql()?).end()?));
+    }
     let aggregated = match measure.kind {
         MeasureType::Count => expr_fn::count(parts.sql.clone().unwrap_or_else(|| lit(1_i64))),
         MeasureType::CountDistinct => expr_fn::count_distinct(sql()?),

@@ -103,8 +103,8 @@ pub fn resolve_array<S: AsRef<str>>(dates: &[S], now: Micros, tz: Tz) -> Result<
 }
 
 /// Resolves the values of a date operator of `filters` to local wall-clock texts: two for ranges, one for the others.
-/// A date without a time stands for its first instant before and its last after (`beforeDate`, `afterOrOnDate` use the
-/// first; `beforeOrOnDate`, `afterDate` the last).
+/// A date without a time stands for its first instant with the operators that compare with one instant, `afterDate` and
+/// `beforeOrOnDate` included; of a relative text (`last week`) these two take the last instant, the others the first.
 ///
 /// # Errors
 /// `Invalid` when a value is missing or is no date.
@@ -130,6 +130,8 @@ pub fn resolve_filter(operator: Operator, values: &[Option<String>], now: Micros
     };
     Ok(match operator {
         Operator::BeforeDate | Operator::AfterOrOnDate => vec![format(range.from)],
+        // A day as such stands for its first instant here too: so did Cube 1.6 and 1.7 answer.
+        Operator::BeforeOrOnDate | Operator::AfterDate if point::absolute(first).is_some() => vec![format(range.from)],
         Operator::BeforeOrOnDate | Operator::AfterDate => vec![format(range.to)],
         _ => vec![format(range.from), format(range.to)],
     })

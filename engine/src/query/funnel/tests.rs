@@ -355,11 +355,16 @@ async fn dates_say_who_enters_or_which_events_are_seen() {
         (Operator::BeforeDate, vec!["2024-01-02"], ["1 1", "2 1"], ["1 1", "2 0"]),
         (
             Operator::BeforeOrOnDate,
-            vec!["2024-01-01"],
+            vec!["2024-01-01T23:59:59.999"],
             ["1 1", "2 1"],
             ["1 1", "2 0"],
         ),
-        (Operator::AfterDate, vec!["2024-01-01"], ["1 1", "2 1"], ["1 1", "2 1"]),
+        (
+            Operator::AfterDate,
+            vec!["2024-01-01T23:59:59.999"],
+            ["1 1", "2 1"],
+            ["1 1", "2 1"],
+        ),
         (
             Operator::AfterOrOnDate,
             vec!["2024-01-01"],

@@ -61,6 +61,8 @@ impl Reader {
         {
             self.error(node.line, format!("({path}.sql) is required"));
         }
+        let runs = kind == Some(MeasureType::RunningTotal);
+        let unsupported = unsupported.or_else(|| runs.then(|| "running_total".to_owned()));
         let mut filters = Vec::new();
         if let Some(list) = fields.get("filters") {
             let path = format!("{path}.filters");
@@ -74,7 +76,7 @@ impl Reader {
             filters,
             drill_members: self.drill_members(&fields, &path),
             public: self.public(&fields, &path).unwrap_or(true),
-            cumulative: kind == Some(MeasureType::RunningTotal) || fields.get("rolling_window").is_some(),
+            cumulative: runs || fields.get("rolling_window").is_some(),
             format: fields.get("format").map(Node::json),
             currency: self.currency(&fields, &path),
             meta: fields.get("meta").map(Node::json),

@@ -90,6 +90,8 @@ pub fn router(base: &str) -> Router<SharedApp> {
     };
     Router::new()
         .route(&format!("{base}/{{*rest}}"), any(handler.clone()))
+        // Playgrounds ask here whether they are welcome; a server in production has nothing there.
+        .route("/cubejs-system/{*rest}", any(handler.clone()))
         .route(base, any(handler))
 }
 

@@ -58,7 +58,7 @@ pub fn transformed(model: &Model, query: &Normalized, members: &Members<'_>) -> 
         .iter()
         .map(|(f, t)| json!([f.path, t.granularity]))
         .collect();
-    let rollup_times = rollup_times(members, query.tz);
+    let rollup_times = rollup_times(members);
     let mut measures: Vec<(String, &Cube, &Measure)> = members
         .measures
         .iter()
@@ -256,11 +256,11 @@ fn is_additive(kind: MeasureType) -> bool {
 }
 
 /// Each time dimension with the coarsest granularity that both its buckets and the ends of its range are made of.
-fn rollup_times(members: &Members<'_>, tz: Tz) -> Vec<Value> {
+fn rollup_times(members: &Members<'_>) -> Vec<Value> {
     let mut all: Vec<(&str, Option<String>)> = members
         .times
         .iter()
-        .map(|(f, t)| (f.path, rollup_granularity(f.member, t, tz)))
+        .map(|(f, t)| (f.path, rollup_granularity(f.member, t)))
         .collect();
     all.sort();
     all.into_iter()
@@ -268,9 +268,9 @@ fn rollup_times(members: &Members<'_>, tz: Tz) -> Vec<Value> {
         .collect()
 }
 
-fn rollup_granularity(dimension: &Dimension, time: &QueryTimeDimension, tz: Tz) -> Option<String> {
+fn rollup_granularity(dimension: &Dimension, time: &QueryTimeDimension) -> Option<String> {
     let range = time.date_range.as_ref().map(|range| parts(range_unit(range)));
-    let own = time.granularity.as_deref().map(|name| base(dimension, name, tz));
+    let own = time.granularity.as_deref().map(|name| base(dimension, name));
     match (own, range) {
         (Some(own), Some(range)) => own.into_iter().find(|unit| range.contains(unit)).map(str::to_owned),
         (Some(own), None) => own.first().map(|unit| (*unit).to_owned()),
@@ -279,12 +279,13 @@ fn rollup_granularity(dimension: &Dimension, time: &QueryTimeDimension, tz: Tz) 
 }
 
 /// The predefined granularities that `name` can be built from, coarsest first.
-fn base(dimension: &Dimension, name: &str, tz: Tz) -> Vec<&'static str> {
+fn base(dimension: &Dimension, name: &str) -> Vec<&'static str> {
     if let Some(unit) = TimeUnit::from_name(name) {
         return parts(unit);
     }
     let own = dimension.granularities.iter().find(|g| g.name == name);
-    own.map(|own| own_base(own, tz)).unwrap_or_default()
+    // Here Cube looks at the wall clock, in the hierarchies at UTC.
+    own.map(|own| own_base(own, Tz::UTC)).unwrap_or_default()
 }
 
 /// The units that fit the interval, the shift and the instant that buckets are counted from, coarsest first. As in Cube

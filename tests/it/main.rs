@@ -9,6 +9,7 @@
 mod support;
 
 mod cube;
+mod cube_conformance;
 mod funnels;
 mod hostile;
 mod ingest;

@@ -139,7 +139,13 @@ async fn act(
 ) -> ApiResult<Response> {
     let (parts, body) = request.into_parts();
     // Before the body is read, so that a stranger cannot make the server buffer one.
-    let context = authorize(app, &parts.headers)?;
+    let context = match authorize(app, &parts.headers) {
+        Ok(context) => context,
+        Err(refusal) => {
+            wire::discard(body).await;
+            return Err(refusal);
+        }
+    };
     let project = context.project();
     let defaults = Defaults::of(&app.settings, app.engine.clock().now_micros());
     let params = Params::read(&method, &parts.uri, &parts.headers, body).await?;

@@ -11,6 +11,9 @@ use serde_json::{Map, Value};
 #[cfg(test)]
 mod tests;
 
+/// Bytes of a refused request's body that are still read; a larger one costs its client the connection.
+const DISCARDED_BYTES_MAX: usize = 64 * 1024;
+
 /// The parameters of a request, whichever way they came.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Params {
@@ -114,5 +117,18 @@ async fn bounded(body: Body) -> ApiResult<Bytes> {
         Ok(read) => Ok(read.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
         Err(_) => Err(ApiError::bad_request("The body was cut off")),
+    }
+}
+
+/// Reads a small body to its end without keeping it, so that the connection can be used again: a client that finds it
+/// closed would take that for a broken server.
+pub async fn discard(mut body: Body) {
+    let mut left = DISCARDED_BYTES_MAX;
+    while let Some(Ok(frame)) = body.frame().await {
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        match left.checked_sub(bytes) {
+            Some(rest) => left = rest,
+            None => return,
+        }
     }
 }

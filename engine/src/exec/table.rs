@@ -26,6 +26,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Days from 0001-01-01 to 1970-01-01, as chrono counts.
@@ -197,12 +198,12 @@ impl Scan {
     fn new(schema: &SchemaRef, projection: Option<&Vec<usize>>, filters: &[Expr]) -> PlanResult<Self> {
         let all: Vec<usize> = (0..schema.fields().len()).collect();
         let wanted = projection.unwrap_or(&all);
-        let in_filters = |name: &str| {
-            filters
-                .iter()
-                .any(|f| f.column_refs().iter().any(|column| column.name == name))
-        };
-        let is_read = |at: &usize, name: &str| wanted.contains(at) || in_filters(name);
+        let in_filters: HashSet<&str> = filters
+            .iter()
+            .flat_map(Expr::column_refs)
+            .map(|column| column.name.as_str())
+            .collect();
+        let is_read = |at: &usize, name: &str| wanted.contains(at) || in_filters.contains(name);
         let indexed = schema.fields().iter().enumerate();
         let read: Vec<usize> = indexed
             .filter(|(at, field)| is_read(at, field.name()))

@@ -447,13 +447,29 @@ impl Compiler<'_> {
             .collect();
         let filter = filter::balanced(filters?, true);
         let Some(template) = &measure.sql else {
-            return self.finished(measure, Parts { sql: None, filter }, None);
+            return self.finished(
+                measure,
+                Parts {
+                    sql: None,
+                    sql_type: None,
+                    filter,
+                },
+                None,
+            );
         };
         let calculated = measure.kind.row().calculated;
         let text = self.render(template, calculated, 0)?;
         if !calculated {
-            let sql = self.row(&text)?.column.expr;
-            return self.finished(measure, Parts { sql: Some(sql), filter }, None);
+            let column = self.row(&text)?.column;
+            return self.finished(
+                measure,
+                Parts {
+                    sql: Some(column.expr),
+                    sql_type: Some(column.data_type),
+                    filter,
+                },
+                None,
+            );
         }
         let outline = sql::expression(&text, &self.measure_schema)?;
         let aggregate = self.substituted(outline.clone(), depth, |measure| Ok(measure.aggregate))?;
@@ -462,6 +478,7 @@ impl Compiler<'_> {
             measure,
             Parts {
                 sql: Some(aggregate),
+                sql_type: None,
                 filter: None,
             },
             Some(row),

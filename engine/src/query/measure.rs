@@ -1,7 +1,9 @@
 //! Measures as aggregates: one lowering for each row of the table of measure types.
 
+use super::filter::cast;
 use crate::error::{Error, Result};
 use crate::model::{Measure, MeasureType};
+use arrow::datatypes::DataType;
 use datafusion::functions::core::expr_fn::nullif;
 use datafusion::functions_aggregate::expr_fn;
 use datafusion::logical_expr::{Expr, lit, when};
@@ -11,6 +13,8 @@ use datafusion::logical_expr::{Expr, lit, when};
 pub struct Parts {
     /// The aggregated expression, or the author's own aggregate for a calculated measure.
     pub sql: Option<Expr>,
+    /// The type of `sql`, when it is an expression on rows.
+    pub sql_type: Option<DataType>,
     /// The condition that a row must meet to be counted.
     pub filter: Option<Expr>,
 }
@@ -38,6 +42,9 @@ pub fn aggregate(measure: &Measure, parts: &Parts) -> Result<Expr> {
         MeasureType::CountDistinct => expr_fn::count_distinct(sql()?),
         MeasureType::CountDistinctApprox => expr_fn::approx_distinct(sql()?),
         MeasureType::Sum => expr_fn::sum(sql()?),
+        MeasureType::Avg if parts.sql_type.as_ref().is_some_and(DataType::is_decimal) => {
+            return Ok(decimal_mean(sql()?, parts.filter.as_ref()));
+        }
         MeasureType::Avg => expr_fn::avg(sql()?),
         MeasureType::Min => expr_fn::min(sql()?),
         MeasureType::Max => expr_fn::max(sql()?),
@@ -45,18 +52,30 @@ pub fn aggregate(measure: &Measure, parts: &Parts) -> Result<Expr> {
         MeasureType::RunningTotal => return Err(not_yet(measure)),
         MeasureType::Funnel => return Err(Error::internal("a funnel's measure is planned by the funnel")),
     };
-    let aggregated = match (aggregated, &parts.filter) {
-        (Expr::AggregateFunction(mut call), Some(filter)) => {
-            call.params.filter = Some(Box::new(filter.clone()));
-            Expr::AggregateFunction(call)
-        }
-        (aggregated, _) => aggregated,
-    };
+    let aggregated = filtered(aggregated, parts.filter.as_ref());
     Ok(match measure.kind {
         // A sketch of nothing has no estimate, as in Cube on PostgreSQL.
         MeasureType::CountDistinctApprox => nullif(aggregated, lit(0_u64)),
         _ => aggregated,
     })
+}
+
+/// `aggregate` over the rows that meet `filter`.
+fn filtered(aggregate: Expr, filter: Option<&Expr>) -> Expr {
+    match (aggregate, filter) {
+        (Expr::AggregateFunction(mut call), Some(filter)) => {
+            call.params.filter = Some(Box::new(filter.clone()));
+            Expr::AggregateFunction(call)
+        }
+        (aggregate, _) => aggregate,
+    }
+}
+
+/// The mean of decimals: an exact sum and one division, because a decimal mean would be cut to few digits.
+fn decimal_mean(sql: Expr, filter: Option<&Expr>) -> Expr {
+    let sum = filtered(expr_fn::sum(sql.clone()), filter);
+    let count = filtered(expr_fn::count(sql), filter);
+    cast(sum, DataType::Float64) / nullif(cast(count, DataType::Float64), lit(0.0))
 }
 
 /// The value of `measure` for one row, for queries without grouping: 1 for counts, the expression for the others.

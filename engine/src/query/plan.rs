@@ -12,6 +12,8 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::FunctionRegistry;
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, SortExpr, lit};
+use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Name of the function that cuts instants into buckets; `exec` registers it.
 pub const BUCKET: &str = "time_bucket";
@@ -111,15 +113,59 @@ struct Rows<'a> {
 
 impl Rows<'_> {
     fn plan(&self) -> Result<LogicalPlanBuilder> {
-        let relation = params::fill(self.cube.relation()?.clone(), |member, expr| self.param(member, expr))?;
-        let mut rows = LogicalPlanBuilder::from(relation);
-        if let Some(condition) = self.where_()? {
+        let condition = self.where_()?;
+        let output = match self.resolved.query.ungrouped {
+            true => Output::Rows(self.ungrouped()?),
+            false => Output::Groups(self.grouped()?),
+        };
+        let mut rows = LogicalPlanBuilder::from(self.relation(condition.iter().chain(output.exprs()))?);
+        if let Some(condition) = condition {
             rows = rows.filter(condition)?;
         }
-        if self.resolved.query.ungrouped {
-            return self.ungrouped(rows);
+        match output {
+            Output::Rows(columns) => Ok(rows.project(columns)?),
+            Output::Groups(groups) => groups.plan(rows),
         }
-        self.grouped(rows)
+    }
+
+    /// The cube's rows. Of a table only the columns that `used` names are described, because planning costs time for
+    /// every column of every step.
+    fn relation<'e>(&self, used: impl Iterator<Item = &'e Expr> + Clone) -> Result<LogicalPlan> {
+        let cube = self.resolved.cube;
+        let full = self.cube.relation()?;
+        if matches!(cube.source, CubeSource::Sql(_)) {
+            return params::fill(full.clone(), |member, expr| self.param(member, expr));
+        }
+        let has_subquery = |expr: &Expr| {
+            expr.exists(|e| {
+                Ok(matches!(
+                    e,
+                    Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_)
+                ))
+            })
+            .unwrap_or(true)
+        };
+        let LogicalPlan::SubqueryAlias(alias) = full else {
+            return Ok(full.clone());
+        };
+        let LogicalPlan::TableScan(scan) = alias.input.as_ref() else {
+            return Ok(full.clone());
+        };
+        if used.clone().any(has_subquery) {
+            return Ok(full.clone());
+        }
+        let names: HashSet<&str> = used
+            .flat_map(Expr::column_refs)
+            .map(|column| column.name.as_str())
+            .collect();
+        let schema = scan.source.schema();
+        let fields = schema.fields().iter().enumerate();
+        let wanted = fields
+            .filter(|(_, field)| names.contains(field.name().as_str()))
+            .map(|(at, _)| at)
+            .collect();
+        let narrow = LogicalPlanBuilder::scan(scan.table_name.clone(), Arc::clone(&scan.source), Some(wanted))?;
+        Ok(narrow.alias(alias.alias.clone())?.build()?)
     }
 
     fn tz(&self) -> Tz {
@@ -148,6 +194,9 @@ impl Rows<'_> {
         let column = &self.cube.dimension(&time.dimension.name)?.column;
         if column.data_type == filter::instant_type() {
             return Ok(column.expr.clone());
+        }
+        if time.range.is_some() {
+            return Err(filter::no_instant(&column.data_type));
         }
         Err(Error::invalid(format!(
             "'{}' is used as a time dimension but its type is {}",
@@ -250,38 +299,39 @@ impl Rows<'_> {
         Ok(keys)
     }
 
-    fn grouped(&self, rows: LogicalPlanBuilder) -> Result<LogicalPlanBuilder> {
+    fn grouped(&self) -> Result<Groups> {
         let keys = self.keys()?;
+        let mut aggregates = Aggregates::default();
         let mut measures = Vec::new();
         for selected in &self.resolved.measures {
             let compiled = self.cube.measure(&selected.measure.name)?;
-            measures.push((selected.path.to_owned(), compiled.aggregate.clone()));
+            measures.push(aggregates.take(compiled.aggregate.clone())?.alias(selected.path));
         }
         let mut having = Vec::new();
         for condition in &self.resolved.groups {
-            having.extend(self.condition(condition)?);
+            if let Some(expr) = self.condition(condition)? {
+                having.push(aggregates.take(expr)?);
+            }
         }
-        let mut aggregates = Aggregates::default();
-        let groups: Vec<Expr> = keys.iter().map(|(key, expr)| expr.clone().alias(key)).collect();
-        for (_, measure) in &mut measures {
-            *measure = aggregates.take(std::mem::take(measure))?;
-        }
-        let having: Result<Vec<Expr>> = having.into_iter().map(|expr| aggregates.take(expr)).collect();
         let mut found = aggregates.found;
-        if groups.is_empty() && found.is_empty() {
+        if keys.is_empty() && found.is_empty() {
             // A measure without an aggregate, such as a constant, still is one row.
             found.push(count(lit(1_i64)).alias("rows"));
         }
-        let mut rows = rows.aggregate(groups, found)?;
-        if let Some(condition) = filter::balanced(having?, true) {
-            rows = rows.filter(condition)?;
-        }
-        let keys = keys.into_iter().map(|(key, _)| named(key));
-        let measures = measures.into_iter().map(|(key, expr)| expr.alias(key));
-        Ok(rows.project(keys.chain(measures).collect::<Vec<_>>())?)
+        let columns = keys
+            .iter()
+            .map(|(key, _)| named(key.as_str()))
+            .chain(measures)
+            .collect();
+        Ok(Groups {
+            keys: keys.into_iter().map(|(key, expr)| expr.alias(key)).collect(),
+            aggregates: found,
+            having: filter::balanced(having, true),
+            columns,
+        })
     }
 
-    fn ungrouped(&self, rows: LogicalPlanBuilder) -> Result<LogicalPlanBuilder> {
+    fn ungrouped(&self) -> Result<Vec<Expr>> {
         if !self.resolved.groups.is_empty() {
             return Err(Error::invalid("Measure filters aren't allowed in ungrouped query"));
         }
@@ -302,7 +352,44 @@ impl Rows<'_> {
             let row = compiled.row.clone().map_err(Error::invalid)?;
             columns.push(row.alias(measure.path));
         }
-        Ok(rows.project(columns)?)
+        Ok(columns)
+    }
+}
+
+/// What is made of the rows.
+enum Output {
+    /// The columns of an ungrouped query.
+    Rows(Vec<Expr>),
+    /// The parts of a grouped one.
+    Groups(Groups),
+}
+
+impl Output {
+    /// The expressions on rows.
+    fn exprs(&self) -> impl Iterator<Item = &Expr> + Clone {
+        let (first, second): (&[Expr], &[Expr]) = match self {
+            Output::Rows(columns) => (columns, &[]),
+            Output::Groups(groups) => (&groups.keys, &groups.aggregates),
+        };
+        first.iter().chain(second)
+    }
+}
+
+/// A grouped query: keys and aggregates of rows, then a condition and columns of groups.
+struct Groups {
+    keys: Vec<Expr>,
+    aggregates: Vec<Expr>,
+    having: Option<Expr>,
+    columns: Vec<Expr>,
+}
+
+impl Groups {
+    fn plan(self, rows: LogicalPlanBuilder) -> Result<LogicalPlanBuilder> {
+        let mut groups = rows.aggregate(self.keys, self.aggregates)?;
+        if let Some(having) = self.having {
+            groups = groups.filter(having)?;
+        }
+        Ok(groups.project(self.columns)?)
     }
 }
 

@@ -1,5 +1,7 @@
 //! SQL of a model's author: parsed in PostgreSQL's dialect, planned against the project's tables, able only to read.
 
+mod epoch;
+
 use super::tables;
 use crate::error::{Error, Result};
 use arrow::datatypes::DataType;
@@ -27,6 +29,14 @@ static FUNCTIONS: LazyLock<SessionState> = LazyLock::new(|| {
     let mut state = base(SessionConfig::new()).build();
     register(&mut state);
     state
+});
+
+/// How operators and special forms are planned: ours first.
+static PLANNERS: LazyLock<Vec<Arc<dyn ExprPlanner>>> = LazyLock::new(|| {
+    let ours: Arc<dyn ExprPlanner> = Arc::new(epoch::EpochPlanner);
+    std::iter::once(ours)
+        .chain(functions().expr_planners().iter().map(Arc::clone))
+        .collect()
 });
 
 /// A session's beginning: the functions that come with the query engine, and PostgreSQL's dialect.
@@ -145,7 +155,7 @@ impl ContextProvider for Tables {
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
-        functions().expr_planners()
+        &PLANNERS
     }
 
     fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {

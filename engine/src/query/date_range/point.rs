@@ -40,7 +40,7 @@ pub(super) struct Absolute {
     wall: NaiveDateTime,
     /// Seconds east of UTC, when written.
     offset: Option<i32>,
-    /// No time was written.
+    /// No time was written, and the date is in the ISO form, which alone stands for the whole day in an array.
     pub(super) whole_day: bool,
 }
 
@@ -62,7 +62,7 @@ pub(super) fn absolute(text: &str) -> Option<Absolute> {
         return (end == text.len()).then(|| Absolute {
             wall: date.and_time(NaiveTime::MIN),
             offset: None,
-            whole_day: true,
+            whole_day: !text.contains('/'),
         });
     }
     let (time, offset) = split_zone(rest)?;

@@ -197,6 +197,11 @@ fn date_operators_take_the_edge_they_mean() {
             "{operator:?}"
         );
     }
+    let relative = [Some("last week".to_owned())];
+    let after = resolve_filter(Operator::AfterDate, &relative, NOW, UTC).unwrap();
+    assert_eq!(after, ["2023-05-14T23:59:59.999"]);
+    let before = resolve_filter(Operator::BeforeDate, &relative, NOW, UTC).unwrap();
+    assert_eq!(before, ["2023-05-08T00:00:00.000"]);
     assert!(resolve_filter(Operator::InDateRange, &[None], NOW, UTC).is_err());
 }
 

@@ -190,6 +190,15 @@ pub(crate) fn cast(expr: Expr, to: DataType) -> Expr {
     Expr::Cast(datafusion::logical_expr::Cast::new(Box::new(expr), to))
 }
 
+/// What PostgreSQL says when something that is no instant is compared with dates.
+pub(crate) fn no_instant(data_type: &DataType) -> Error {
+    let message = format!(
+        "operator does not exist: {} >= timestamp with time zone",
+        sql_type(data_type)
+    );
+    Error::new(ErrorKind::Execution, message)
+}
+
 /// Date operators as half-open conditions on instants. A bound of `.999` means its whole millisecond.
 fn date(operator: Operator, texts: &[&str], column: &Column, tz: Tz) -> Result<Expr> {
     let expr = match &column.data_type {
@@ -197,13 +206,7 @@ fn date(operator: Operator, texts: &[&str], column: &Column, tz: Tz) -> Result<E
         DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 | DataType::Null => {
             cast(column.expr.clone(), instant_type())
         }
-        other => {
-            let message = format!(
-                "operator does not exist: {} >= timestamp with time zone",
-                sql_type(other)
-            );
-            return Err(Error::new(ErrorKind::Execution, message));
-        }
+        other => return Err(no_instant(other)),
     };
     let begin = date_range::parse_local(first(texts)?)?;
     let end = match texts.get(1) {

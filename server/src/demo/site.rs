@@ -160,7 +160,7 @@ pub(super) fn ways_from(kind: PageKind) -> &'static [(PageKind, f64)] {
         P::Product => &[
             (P::Product, 0.24),
             (P::Category, 0.16),
-            (P::Cart, 0.19),
+            (P::Cart, 0.13),
             (P::Info, 0.06),
             (P::Home, 0.03),
         ],

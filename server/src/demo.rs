@@ -26,7 +26,7 @@ pub const DAYS: i64 = 30;
 /// The seed of `tally demo`.
 pub const SEED: u64 = 0x7a11_1e5e_ed00_0001;
 /// Sessions on an average day; with some 7 events each this makes about 200,000 events.
-const SESSIONS_PER_DAY: f64 = 1_120.0;
+const SESSIONS_PER_DAY: f64 = 1_200.0;
 /// How much a week's days differ, Monday first.
 const WEEKDAY_WEIGHTS: [f64; 7] = [1.08, 1.12, 1.10, 1.06, 0.98, 0.80, 0.86];
 /// How much more comes on the last day than on the first.

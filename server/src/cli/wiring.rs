@@ -84,7 +84,7 @@ CUBE CLIENTS (npm @cubejs-client/core)
   cube('<token of `{tally} token --project {id}`>', {{ apiUrl: '{url}{base}/v1' }})
 
 GITLAB, queries. A GitLab project asks for the Tally project gitlab_project_<its number>; to make one:
-  {tally} project add 'My app' --id gitlab_project_7 --write-key <appId of its SDK>
+  {tally} project add 'My app' --id gitlab_project_7 --write-key THE-APP-ID-OF-ITS-SDK
   Cube API URL             {url}/
   Cube API key             the API key above
   In both eras: an address in a private network must be allowed under Admin > Settings > Network > Outbound requests.

@@ -154,8 +154,8 @@ settings! {
     "Rows of an answer at the most.",
     |s, v| { s.query_limit_rows_max = positive(v)?; Ok(()) };
 
-    "trusted_proxies", ["TALLY_TRUSTED_PROXIES"], "", "NETWORK,…", false,
-    "Proxies whose `X-Forwarded-For` is believed: addresses, networks (`10.0.0.0/8`), `loopback` or `private`. Without it the peer's own address counts.",
+    "trusted_proxies", ["TALLY_TRUSTED_PROXIES"], "private", "NETWORK,…", false,
+    "Proxies whose `X-Forwarded-For` is believed: addresses, networks (`10.0.0.0/8`), `loopback` or `private` (which includes loopback). Empty: the peer's own address counts.",
     |s, v| { s.trusted_proxies = list(v, super::IpNetwork::parse_all)?.into_iter().flatten().collect(); Ok(()) };
 
     "timezone", ["TALLY_TIMEZONE", "CUBEJS_DEFAULT_TIMEZONE"], "UTC", "ZONE", false,

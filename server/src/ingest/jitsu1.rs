@@ -10,7 +10,7 @@
 use super::decode;
 use super::enrich::{Draft, Origin, UTM, amount, host, parse_time, time_from_number};
 use super::json::{Json, Object, ObjectWriter};
-use super::sink::{Reject, Sink, elements, owned};
+use super::sink::{Reject, Sink, check_count, elements, owned};
 use super::{Failure, Input, Outcome, Parts, Path, Protocol, Reply};
 use axum::http::Method;
 use base64::Engine as _;
@@ -112,6 +112,7 @@ fn batch(body: &str) -> Result<(Option<Json<'_>>, Vec<Json<'_>>), Failure> {
         && template.raw().len() <= super::EVENT_BYTES_MAX
         && super::json::depth(template.raw()) <= super::EVENT_DEPTH_MAX
     {
+        check_count(&events)?;
         return Ok((Some(template), events));
     }
     Ok((None, elements))
@@ -163,7 +164,7 @@ struct Reading {
 impl Call {
     fn event(&self, sink: &mut Sink<'_>, object: &Object<'_>) -> Result<Draft, Reject> {
         let mut reading = Reading {
-            draft: Draft::new(self.origin),
+            draft: Draft::new(self.origin, object.len()),
             drop_anonymous_id: self.drop_anonymous_id,
             properties: ObjectWriter::default(),
             extra: ObjectWriter::default(),

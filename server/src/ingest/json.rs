@@ -2,10 +2,16 @@
 //!
 //! Events are mostly passed through, so nothing here builds a tree. Scanning a member is iterative, whatever its depth.
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
+
+/// Elements of an array that are read; a body of `[1,1,1,…]` must not cost eight times its size. One more than any request
+/// may have, so that it shows.
+pub(crate) const ELEMENTS_MAX: usize = super::REQUEST_EVENTS_MAX + 1;
+/// Members of an object that are read; one more than any event may have.
+const MEMBERS_MAX: usize = super::EVENT_PROPERTIES_MAX + 1;
 
 /// One JSON value as it stands in the request: valid JSON without surrounding space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +21,11 @@ impl<'a> Json<'a> {
     /// Checks that `text` is one JSON value.
     pub(crate) fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
         serde_json::from_str::<&RawValue>(text).map(|raw| Json(raw.get()))
+    }
+
+    /// The elements of the JSON array that `text` is, and of a long one the first [`ELEMENTS_MAX`] only.
+    pub(crate) fn parse_array(text: &'a str) -> Result<Vec<Self>, serde_json::Error> {
+        serde_json::from_str::<Elements<'a>>(text).map(|elements| elements.0)
     }
 
     /// The text as sent.
@@ -120,8 +131,13 @@ impl<'a> Json<'a> {
         if !self.is_array() {
             return None;
         }
-        let raws: Vec<&'a RawValue> = serde_json::from_str(self.0).ok()?;
-        Some(raws.into_iter().map(|raw| Json(raw.get())).collect())
+        Self::parse_array(self.0).ok()
+    }
+}
+
+impl<'a> From<&'a RawValue> for Json<'a> {
+    fn from(raw: &'a RawValue) -> Self {
+        Json(raw.get())
     }
 }
 
@@ -185,6 +201,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
                 let mut members = Vec::with_capacity(24);
                 while let Some(Name(name)) = map.next_key()? {
+                    if members.len() >= MEMBERS_MAX {
+                        map.next_value::<IgnoredAny>()?;
+                        continue;
+                    }
                     let value: &'de RawValue = map.next_value()?;
                     members.push((name, Json(value.get())));
                 }
@@ -194,6 +214,33 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
             }
         }
         deserializer.deserialize_map(Members)
+    }
+}
+
+/// The elements of an array.
+struct Elements<'a>(Vec<Json<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Elements<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct All;
+        impl<'de> Visitor<'de> for All {
+            type Value = Elements<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Elements<'de>, A::Error> {
+                let mut elements = Vec::new();
+                while elements.len() < ELEMENTS_MAX {
+                    match sequence.next_element::<&'de RawValue>()? {
+                        Some(raw) => elements.push(Json::from(raw)),
+                        None => return Ok(Elements(elements)),
+                    }
+                }
+                while sequence.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Elements(elements))
+            }
+        }
+        deserializer.deserialize_seq(All)
     }
 }
 

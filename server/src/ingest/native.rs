@@ -119,7 +119,7 @@ fn translate(sink: &mut Sink<'_>, input: Input<'_>) -> Result<(), Failure> {
 }
 
 fn event(sink: &mut Sink<'_>, object: &Object<'_>, origin: Origin) -> Result<Draft, Reject> {
-    let mut draft = Draft::new(origin);
+    let mut draft = Draft::new(origin, object.len());
     let mut unknown: Vec<(&str, Json<'_>)> = Vec::new();
     let mut server_owned = ObjectWriter::default();
     let mut properties = None;

@@ -207,18 +207,13 @@ impl<'a> Sink<'a> {
     /// Takes one element's result: an accepted event for `project` (else the default one), or a rejection.
     ///
     /// # Errors
-    /// 413 when the request has more events than allowed.
+    /// 401 when the event has no project.
     pub(crate) fn put(
         &mut self,
         project: Option<&ProjectId>,
         raw: &str,
         draft: Result<Draft, Reject>,
     ) -> Result<(), Failure> {
-        if self.index >= REQUEST_EVENTS_MAX {
-            return Err(Failure::too_large(format!(
-                "the request has more than {REQUEST_EVENTS_MAX} events; send smaller batches"
-            )));
-        }
         let Some(project) = project.or(self.default.as_ref()).cloned() else {
             return Err(Failure::unknown_key(None, self.protocol.key_hint));
         };
@@ -288,23 +283,34 @@ fn rejected(received_at: Micros, protocol: &str, reject: &Reject, raw: &str) -> 
 /// The elements of a body that is one JSON object, an array, or objects on lines of their own.
 ///
 /// # Errors
-/// 400 when it is none of these.
+/// 400 when it is none of these, 413 when there are more events than allowed.
 pub(crate) fn elements(text: &str) -> Result<Vec<Json<'_>>, Failure> {
-    if text.starts_with('[') {
-        let array = Json::parse(text).map_err(|e| not_json(&e))?;
-        return Ok(array.array().unwrap_or_default());
-    }
-    let stream = serde_json::Deserializer::from_str(text).into_iter::<&serde_json::value::RawValue>();
     let mut elements = Vec::new();
-    for raw in stream {
-        let raw = raw.map_err(|e| not_json(&e))?;
-        // What follows a value directly was trimmed by the parser, so this cannot fail for a raw value.
-        elements.push(Json::parse(raw.get()).map_err(|e| not_json(&e))?);
-        if elements.len() > REQUEST_EVENTS_MAX {
-            break;
+    if text.starts_with('[') {
+        elements = Json::parse_array(text).map_err(|e| not_json(&e))?;
+    } else {
+        for raw in serde_json::Deserializer::from_str(text).into_iter::<&serde_json::value::RawValue>() {
+            elements.push(Json::from(raw.map_err(|e| not_json(&e))?));
+            if elements.len() > REQUEST_EVENTS_MAX {
+                break;
+            }
         }
     }
+    check_count(&elements)?;
     Ok(elements)
+}
+
+/// Refuses a request with more events than allowed, before any of them is read.
+///
+/// # Errors
+/// 413.
+pub(crate) fn check_count(elements: &[Json<'_>]) -> Result<(), Failure> {
+    if elements.len() > REQUEST_EVENTS_MAX {
+        return Err(Failure::too_large(format!(
+            "the request has more than {REQUEST_EVENTS_MAX} events; send smaller batches"
+        )));
+    }
+    Ok(())
 }
 
 pub(crate) fn not_json(error: &serde_json::Error) -> Failure {

@@ -8,8 +8,8 @@ mod contexts;
 mod event;
 
 use super::json::{Json, ObjectWriter};
-use super::sink::{Reject, Sink, not_json};
-use super::{Failure, Input, Outcome, Parts, Path, Protocol, QUERY_BYTES_MAX, REQUEST_EVENTS_MAX, Reply};
+use super::sink::{Reject, Sink, check_count, not_json};
+use super::{Failure, Input, Outcome, Parts, Path, Protocol, QUERY_BYTES_MAX, Reply};
 use axum::http::Method;
 use engine::ProjectId;
 use engine::event::RejectReason;
@@ -77,11 +77,7 @@ fn post(sink: &mut Sink<'_>, call: &event::Call<'_>, body: &str) -> Result<(), F
             "the body is no Snowplow payload: it must be {\"schema\": \"iglu:…/payload_data/…\", \"data\": [event, …]}",
         ));
     };
-    if events.len() > REQUEST_EVENTS_MAX {
-        return Err(Failure::too_large(format!(
-            "the payload has more than {REQUEST_EVENTS_MAX} events; send smaller batches"
-        )));
-    }
+    check_count(&events)?;
     if events.is_empty() {
         return Ok(());
     }

@@ -97,9 +97,11 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    pub(crate) fn new(origin: Origin) -> Self {
+    /// A draft of an event that is sent with so many members.
+    pub(crate) fn new(origin: Origin, members: usize) -> Self {
+        // Enrichment adds some twenty columns; room that is never used would be held until the next flush.
         Self {
-            event: Event::with_capacity(40),
+            event: Event::with_capacity(members.min(40) + 20),
             origin,
             client_ts: None,
             sent_at: None,

@@ -77,7 +77,7 @@ impl Call<'_> {
     /// Reads one event.
     pub(super) fn event(&self, sink: &mut Sink<'_>, object: &Object<'_>) -> Result<Draft, Reject> {
         let mut reading = Reading {
-            draft: Draft::new(Origin::Server),
+            draft: Draft::new(Origin::Server, object.len()),
             kind: None,
             self_describing: None,
             contexts: None,

@@ -5,7 +5,7 @@ use super::{
     translate,
 };
 use crate::limits::INGEST_BODY_BYTES_MAX;
-use crate::listen::Peer;
+use crate::listen::{BodyTooSlow, Peer};
 use crate::{App, SharedApp};
 use axum::Router;
 use axum::body::Body;
@@ -139,8 +139,14 @@ async fn read(body: Body, told: Option<usize>) -> Result<Bytes, Failure> {
     match Limited::new(body, INGEST_BODY_BYTES_MAX).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(error) => Err(Failure::cut_off(&error.to_string())),
+        Err(error) if caused_by::<BodyTooSlow>(error.as_ref()) => Err(Failure::too_slow()),
+        Err(error) => Err(Failure::undecodable(format!("the body broke off: {error}"))),
     }
+}
+
+/// Whether an error or one of its causes is an `E`.
+fn caused_by<E: std::error::Error + 'static>(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<E>())
 }
 
 async fn store(app: &App, translated: Translated) -> Result<Outcome, Failure> {
@@ -224,6 +230,11 @@ impl IntoResponse for Failure {
             (header::CACHE_CONTROL, "no-store"),
         ];
         let mut response = (self.status, headers, self.body()).into_response();
+        if let Ok(methods) = HeaderValue::from_str(&self.allowed.join(", "))
+            && !self.allowed.is_empty()
+        {
+            response.headers_mut().insert(header::ALLOW, methods);
+        }
         if let Some(seconds) = self.retry_after_seconds() {
             response
                 .headers_mut()
@@ -232,3 +243,6 @@ impl IntoResponse for Failure {
         response
     }
 }
+
+#[cfg(test)]
+mod tests;

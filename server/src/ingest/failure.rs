@@ -12,6 +12,8 @@ pub struct Failure {
     pub code: &'static str,
     /// What is wrong, with the value and the remedy.
     pub message: String,
+    /// Methods the route is there for, when the method was wrong.
+    pub allowed: Vec<&'static str>,
 }
 
 impl Failure {
@@ -20,6 +22,7 @@ impl Failure {
             status,
             code,
             message: message.into(),
+            allowed: Vec::new(),
         }
     }
 
@@ -47,15 +50,21 @@ impl Failure {
     }
 
     /// 405: the route is there, for other methods.
-    pub fn method(method: &str, allowed: &str) -> Self {
-        let message = format!("method {} is not served here, use {allowed}", beginning(method, 32));
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+    pub fn method(method: &str, allowed: Vec<&'static str>) -> Self {
+        let message = format!(
+            "method {} is not served here, use {}",
+            beginning(method, 32),
+            allowed.join(" or ")
+        );
+        Self {
+            allowed,
+            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+        }
     }
 
-    /// 408: the body did not come, or not in time.
-    pub fn cut_off(cause: &str) -> Self {
-        let message = format!("the body did not arrive: {}", beginning(cause, 120));
-        Self::new(StatusCode::REQUEST_TIMEOUT, "body_cut_off", message)
+    /// 408: the body did not come in time.
+    pub fn too_slow() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", "the body came too slowly")
     }
 
     /// 413: more bytes or events than one request may hold.

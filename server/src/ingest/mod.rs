@@ -171,8 +171,8 @@ pub fn find(method: &Method, path: &str) -> Result<&'static Protocol, Failure> {
         Some((_, protocol)) => Ok(protocol),
         None if allowed.is_empty() => Err(Failure::no_route(method.as_str(), path)),
         None => {
-            let names: Vec<&str> = allowed.iter().map(|(allowed, _)| allowed.as_str()).collect();
-            Err(Failure::method(method.as_str(), &names.join(" or ")))
+            let allowed = allowed.iter().map(|(allowed, _)| allowed.as_str()).collect();
+            Err(Failure::method(method.as_str(), allowed))
         }
     }
 }

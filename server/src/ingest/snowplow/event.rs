@@ -271,7 +271,7 @@ impl<'a> Reading<'a> {
             ("com.gitlab", "custom_event") => {
                 event.set(Column::EventType, "track");
                 event.set_text(Column::EventName, members.get("name").and_then(Json::text).as_deref());
-                self.keep(&members, &["name"], &[("props", true)]);
+                self.keep(&members, &["name"], &["props"]);
             }
             ("com.snowplowanalytics.snowplow", "link_click") => {
                 event.set(Column::EventType, "click");
@@ -313,10 +313,10 @@ impl<'a> Reading<'a> {
 
     /// Keeps the members as properties, without those in `taken`. An object under a name in `opened` is replaced by its
     /// members.
-    fn keep(&mut self, members: &Object<'_>, taken: &[&str], opened: &[(&str, bool)]) {
+    fn keep(&mut self, members: &Object<'_>, taken: &[&str], opened: &[&str]) {
         for (name, value) in members.iter().filter(|(name, _)| !taken.contains(name)) {
             match value.object() {
-                Some(inner) if opened.iter().any(|(n, _)| *n == name) => {
+                Some(inner) if opened.contains(&name) => {
                     inner
                         .iter()
                         .for_each(|(name, value)| self.properties.raw(name, value.raw()));

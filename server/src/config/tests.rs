@@ -119,3 +119,33 @@ fn networks_contain_what_they_should() {
         assert!(IpNetwork::parse_all(wrong).is_err(), "{wrong}");
     }
 }
+
+#[test]
+fn the_readme_lists_every_setting_as_it_is() {
+    let readme = include_str!("../../../README.md");
+    let listed = readme.split("<!-- settings -->").nth(1).unwrap();
+    let listed = listed.split("<!-- /settings -->").next().unwrap();
+    let listed: Vec<&str> = listed.lines().filter(|line| line.starts_with("| `")).collect();
+    let quoted = |text: &str| {
+        if text.is_empty() {
+            String::new()
+        } else {
+            format!("`{text}`")
+        }
+    };
+    let row = |setting: &Setting| {
+        let others = setting
+            .env
+            .iter()
+            .skip(1)
+            .map(|name| format!(" Also read from `${name}`."));
+        let (key, default) = (setting.key, quoted(setting.default));
+        format!(
+            "| `{key}` | {default} | {}{} |",
+            setting.help,
+            others.collect::<String>()
+        )
+    };
+    let expected: Vec<String> = SETTINGS.iter().map(row).collect();
+    assert_eq!(listed, expected);
+}

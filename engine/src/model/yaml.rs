@@ -253,34 +253,18 @@ impl Keys {
     pub fn nearest(&self, key: &str) -> Option<&'static str> {
         let snake = snake_case(key);
         let snake = snake.trim_matches('_');
-        let near = self.keys.iter().map(|(name, _)| (distance(name, snake), *name));
+        // No key is as long as that; comparing a hostile one with all of them would take its time.
+        if snake.chars().count() > 40 {
+            return None;
+        }
+        let near = self
+            .keys
+            .iter()
+            .map(|(name, _)| (strsim::levenshtein(name, snake), *name));
         near.filter(|(far, name)| *far <= 2 && *far < name.len())
             .min()
             .map(|(_, name)| name)
     }
-}
-
-/// Letters to change, add or leave out to make `b` of `a`. Long texts are far from everything.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    if b.len() > 40 {
-        return usize::MAX;
-    }
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, y) in row.iter_mut().skip(1).zip(&b) {
-            let change = diagonal + usize::from(x != y);
-            diagonal = *cell;
-            left = change.min(left + 1).min(diagonal + 1);
-            *cell = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or(usize::MAX)
 }
 
 use Use::{Accepted, Answered, Noted, Unanswered};

@@ -306,32 +306,10 @@ fn first_line(text: &str) -> &str {
 fn did_you_mean(key: &str) -> String {
     let nearest = SETTINGS
         .iter()
-        .map(|setting| (distance(key, setting.key), setting.key))
+        .map(|setting| (strsim::levenshtein(key, setting.key), setting.key))
         .min();
     match nearest {
         Some((distance, nearest)) if distance <= 1 + key.len() / 4 => format!("; did you mean `{nearest}`?"),
         _ => "; `tally config` lists all settings".to_owned(),
     }
-}
-
-/// Edits from one word to the other, Levenshtein's count.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, b) in row.iter_mut().skip(1).zip(&to) {
-            let above = *cell;
-            let edits = if a == *b {
-                diagonal
-            } else {
-                1 + diagonal.min(above).min(left)
-            };
-            diagonal = above;
-            left = edits;
-            *cell = edits;
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }

@@ -98,5 +98,5 @@ fn near_keys_are_found() {
     assert_eq!(CUBE_KEYS.nearest("sqlTabel"), Some("sql_table"));
     assert_eq!(CUBE_KEYS.nearest("foo"), None);
     assert_eq!(CUBE_KEYS.nearest(&"x".repeat(1000)), None);
-    assert_eq!(distance("kitten", "sitting"), 3);
+    assert_eq!(strsim::levenshtein("kitten", "sitting"), 3);
 }

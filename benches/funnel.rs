@@ -274,15 +274,7 @@ fn query(rule: &str) -> Query {
     Query {
         measures: vec![format!("{rule}_funnel.count")],
         dimensions: vec![format!("{rule}_funnel.step")],
-        time_dimensions: Vec::new(),
-        segments: Vec::new(),
-        filters: Vec::new(),
-        order: None,
-        limit: 10_000,
-        offset: 0,
-        total: false,
-        ungrouped: false,
-        timezone: chrono_tz::UTC,
+        ..Query::default()
     }
 }
 

@@ -101,7 +101,7 @@ async fn select(context: &SessionContext, model: &Model, cube: &str, dimensions:
     let from = match &cube.source {
         CubeSource::Table(table) => table.clone(),
         CubeSource::Sql(sql) => format!("({})", sql.source),
-        CubeSource::Funnel(_) => panic!("a funnel has no SQL"),
+        CubeSource::Funnel(_) | CubeSource::View(_) => panic!("no SQL"),
     };
     let columns = dimensions.iter().map(|name| match &cube.dimension(name).unwrap().sql {
         DimensionSql::Expr(sql) => sql.source.replace("{CUBE}", "t"),

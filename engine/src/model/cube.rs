@@ -1,6 +1,7 @@
 //! A cube: a relation and the members that can be asked of it.
 
-use super::{Dimension, Funnel, Join, Measure, Member, Segment, SqlTemplate};
+use super::title::titleize;
+use super::{Dimension, Funnel, Join, Measure, Member, Segment, SqlTemplate, View};
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,6 +29,8 @@ pub enum CubeSource {
     Sql(SqlTemplate),
     /// A funnel file.
     Funnel(Arc<Funnel>),
+    /// None of its own: every member of a view comes from a cube.
+    View(Arc<View>),
 }
 
 /// A cube.
@@ -62,6 +65,34 @@ pub struct Cube {
 }
 
 impl Cube {
+    /// A public cube of this name and these rows without members.
+    pub fn new(name: impl Into<String>, source: CubeSource, location: Location) -> Self {
+        let name = name.into();
+        Self {
+            title: titleize(&name),
+            name,
+            description: None,
+            public: true,
+            source,
+            measures: Vec::new(),
+            dimensions: Vec::new(),
+            segments: Vec::new(),
+            joins: Vec::new(),
+            meta: None,
+            alias_of: None,
+            unsupported: Vec::new(),
+            location,
+        }
+    }
+
+    /// What makes it a view, when it is one.
+    pub fn view(&self) -> Option<&View> {
+        match &self.source {
+            CubeSource::View(view) => Some(view),
+            _ => None,
+        }
+    }
+
     /// The measure of this name.
     pub fn measure(&self, name: &str) -> Option<&Measure> {
         self.measures.iter().find(|m| m.name == name)

@@ -1,6 +1,7 @@
 //! Dimensions: what rows are grouped and filtered by.
 
-use super::{Granularity, Location, SqlTemplate};
+use super::title::titleize;
+use super::{Granularity, Location, Origin, SqlTemplate};
 
 /// The type of a dimension's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,8 +104,40 @@ pub struct Dimension {
     pub meta: Option<serde_json::Value>,
     /// Granularities of the author's own.
     pub granularities: Vec<Granularity>,
+    /// Whether its SQL is a measure of a joined cube, computed for each row of this cube.
+    pub sub_query: bool,
+    /// Whether the query's filters hold inside that computation too.
+    pub propagate_filters_to_sub_query: bool,
+    /// The member that this one shows, in views.
+    pub origin: Option<Origin>,
     /// A key that is valid in Cube but not answered yet, such as `sub_query`; querying the member says so.
     pub unsupported: Option<String>,
     /// Where it was written.
     pub location: Location,
+}
+
+impl Dimension {
+    /// A public dimension of this name, type and computation with nothing else said of it.
+    pub fn new(name: impl Into<String>, kind: DimensionType, sql: DimensionSql, location: Location) -> Self {
+        let name = name.into();
+        Self {
+            short_title: titleize(&name),
+            name,
+            description: None,
+            kind,
+            sql,
+            primary_key: false,
+            public: true,
+            suggest_filter_values: true,
+            format: None,
+            currency: None,
+            meta: None,
+            granularities: Vec::new(),
+            sub_query: false,
+            propagate_filters_to_sub_query: false,
+            origin: None,
+            unsupported: None,
+            location,
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Measures: what is counted, summed and averaged.
 
-use super::{Location, SqlTemplate};
+use super::title::titleize;
+use super::{Location, MultiStage, Origin, RollingWindow, SqlTemplate};
 
 /// The type of a measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -147,8 +148,40 @@ pub struct Measure {
     pub currency: Option<String>,
     /// Free-form `meta`.
     pub meta: Option<serde_json::Value>,
+    /// The window of time it is computed over.
+    pub rolling_window: Option<RollingWindow>,
+    /// The stages it is computed in.
+    pub multi_stage: Option<MultiStage>,
+    /// The member that this one shows, in views.
+    pub origin: Option<Origin>,
     /// A key that is valid in Cube but not answered yet, such as `rolling_window`; querying the member says so.
     pub unsupported: Option<String>,
     /// Where it was written.
     pub location: Location,
+}
+
+impl Measure {
+    /// A public measure of this name and type with nothing else said of it.
+    pub fn new(name: impl Into<String>, kind: MeasureType, location: Location) -> Self {
+        let name = name.into();
+        Self {
+            short_title: titleize(&name),
+            name,
+            description: None,
+            kind,
+            sql: None,
+            filters: Vec::new(),
+            drill_members: Vec::new(),
+            public: true,
+            cumulative: false,
+            format: None,
+            currency: None,
+            meta: None,
+            rolling_window: None,
+            multi_stage: None,
+            origin: None,
+            unsupported: None,
+            location,
+        }
+    }
 }

@@ -13,9 +13,11 @@ pub mod measure;
 pub mod problem;
 mod read;
 pub mod segment;
+pub mod stage;
 pub mod template;
 pub mod title;
 mod validate;
+pub mod view;
 mod yaml;
 
 pub use catalog::{Builtin, Catalog, CatalogOptions};
@@ -27,7 +29,9 @@ pub use join::{Join, Relationship};
 pub use measure::{Measure, MeasureType};
 pub use problem::{Problem, Severity};
 pub use segment::Segment;
+pub use stage::{MultiStage, RollingWindow, ShiftDirection, StageOrder, TimeShift, WindowBound, WindowOffset};
 pub use template::{Piece, SqlTemplate};
+pub use view::{DefaultFilter, Folder, FolderItem, Origin, View};
 
 use crate::error::{Error, Result};
 use indexmap::IndexMap;

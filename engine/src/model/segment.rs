@@ -1,6 +1,6 @@
 //! Segments: named conditions.
 
-use super::{Location, SqlTemplate};
+use super::{Location, Origin, SqlTemplate};
 
 /// A segment.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub struct Segment {
     pub public: bool,
     /// Free-form `meta`.
     pub meta: Option<serde_json::Value>,
+    /// The member that this one shows, in views.
+    pub origin: Option<Origin>,
     /// A key that is valid in Cube but not answered yet; querying the segment says so.
     pub unsupported: Option<String>,
     /// Where it was written.

@@ -143,7 +143,7 @@ impl CompiledModel {
         let with_sql = model
             .cubes
             .values()
-            .filter(|cube| !matches!(cube.source, CubeSource::Funnel(_)));
+            .filter(|cube| matches!(cube.source, CubeSource::Table(_) | CubeSource::Sql(_)));
         let cubes = with_sql.map(|cube| (cube.name.clone(), compile(cube))).collect();
         Self { model, cubes }
     }
@@ -166,7 +166,7 @@ impl CompiledModel {
 /// Compiles all SQL of `model` and tells every error with the place it was written at. An alias is not told twice.
 pub fn check_sql(model: &Model) -> Vec<(Location, String)> {
     let checked = model.cubes.values().filter(|cube| cube.alias_of.is_none());
-    let with_sql = checked.filter(|cube| !matches!(cube.source, CubeSource::Funnel(_)));
+    let with_sql = checked.filter(|cube| matches!(cube.source, CubeSource::Table(_) | CubeSource::Sql(_)));
     with_sql.flat_map(|cube| compile(cube).problems()).collect()
 }
 
@@ -229,7 +229,7 @@ fn relation(cube: &Cube) -> Result<LogicalPlan> {
     let plan = match &cube.source {
         CubeSource::Table(name) => tables::scan(table_name(name)?)?.build()?,
         CubeSource::Sql(template) => sql::query(&cube_sql(cube, template)?)?,
-        CubeSource::Funnel(_) => return Err(Error::internal("a funnel has no SQL")),
+        CubeSource::Funnel(_) | CubeSource::View(_) => return Err(Error::internal("funnels and views have no SQL")),
     };
     let name = datafusion::common::TableReference::bare(cube.name.as_str());
     Ok(LogicalPlanBuilder::from(plan).alias(name)?.build()?)

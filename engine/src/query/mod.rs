@@ -20,6 +20,7 @@ pub mod tables;
 
 use chrono::NaiveDateTime;
 use chrono_tz::Tz;
+use std::sync::Arc;
 
 /// A comparison of a filter. The one table of operators is in `filter.rs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -124,8 +125,33 @@ pub struct Query {
     pub total: bool,
     /// No grouping.
     pub ungrouped: bool,
+    /// Ways through the joins that the query must take, each a list of cubes' names.
+    pub join_hints: Vec<Vec<String>>,
+    /// Claims of the verified token: what `SECURITY_CONTEXT` and access policies see. An object, or null without a token.
+    pub security_context: Arc<serde_json::Value>,
     /// Time zone of ranges and buckets.
     pub timezone: Tz,
+}
+
+impl Default for Query {
+    /// A query that asks nothing: no members, in UTC, with Cube's default limit.
+    fn default() -> Self {
+        Self {
+            measures: Vec::new(),
+            dimensions: Vec::new(),
+            time_dimensions: Vec::new(),
+            segments: Vec::new(),
+            filters: Vec::new(),
+            order: None,
+            limit: 10_000,
+            offset: 0,
+            total: false,
+            ungrouped: false,
+            join_hints: Vec::new(),
+            security_context: Arc::new(serde_json::Value::Null),
+            timezone: Tz::UTC,
+        }
+    }
 }
 
 /// A cell of an answer.

@@ -15,6 +15,8 @@ const HIDDEN_DOCS: &str = "https://cube.dev/docs/schema/reference/joins#setting-
 pub struct SelectedMeasure<'a> {
     /// `Cube.measure`, which is also the column's key.
     pub path: &'a str,
+    /// The cube that owns it.
+    pub cube: &'a Arc<Cube>,
     /// The measure.
     pub measure: &'a Measure,
 }
@@ -24,8 +26,19 @@ pub struct SelectedMeasure<'a> {
 pub struct SelectedDimension<'a> {
     /// `Cube.dimension`, which is also the column's key.
     pub path: &'a str,
+    /// The cube that owns it.
+    pub cube: &'a Arc<Cube>,
     /// The dimension.
     pub dimension: &'a Dimension,
+}
+
+/// A segment of the query.
+#[derive(Debug, Clone, Copy)]
+pub struct SelectedSegment<'a> {
+    /// The cube that owns it.
+    pub cube: &'a Arc<Cube>,
+    /// The segment.
+    pub segment: &'a Segment,
 }
 
 /// A time dimension of the query.
@@ -33,6 +46,8 @@ pub struct SelectedDimension<'a> {
 pub struct SelectedTime<'a> {
     /// `Cube.dimension`.
     pub path: &'a str,
+    /// The cube that owns it.
+    pub cube: &'a Arc<Cube>,
     /// The dimension.
     pub dimension: &'a Dimension,
     /// Its granularity; `None` only filters.
@@ -54,6 +69,8 @@ pub enum Condition<'a> {
     Member {
         /// `Cube.member`.
         path: &'a str,
+        /// The cube that owns it.
+        cube: &'a Arc<Cube>,
         /// The member.
         member: Member<'a>,
         /// The comparison.
@@ -77,7 +94,7 @@ pub struct Resolved<'a> {
     /// Measures, each once.
     pub measures: Vec<SelectedMeasure<'a>>,
     /// Segments.
-    pub segments: Vec<&'a Segment>,
+    pub segments: Vec<SelectedSegment<'a>>,
     /// Conditions on rows, all of which must hold.
     pub rows: Vec<Condition<'a>>,
     /// Conditions on groups, all of which must hold.
@@ -111,15 +128,15 @@ pub fn resolve<'a>(model: &'a Model, query: &'a Query) -> Result<Resolved<'a>> {
     };
     let mut dimensions: Vec<SelectedDimension<'a>> = Vec::new();
     for path in &query.dimensions {
-        let dimension = cubes.dimension(path, true)?;
+        let (cube, dimension) = cubes.dimension(path, true)?;
         if !dimensions.iter().any(|d| d.path == path) {
-            dimensions.push(SelectedDimension { path, dimension });
+            dimensions.push(SelectedDimension { path, cube, dimension });
         }
     }
     let mut times: Vec<SelectedTime<'a>> = Vec::new();
     for time in &query.time_dimensions {
-        let dimension = cubes.dimension(&time.dimension, time.granularity.is_some())?;
-        let selected = selected_time(time, dimension)?;
+        let (cube, dimension) = cubes.dimension(&time.dimension, time.granularity.is_some())?;
+        let selected = selected_time(time, cube, dimension)?;
         let repeated = times
             .iter_mut()
             .find(|t| t.key == selected.key && t.range == selected.range);
@@ -130,12 +147,12 @@ pub fn resolve<'a>(model: &'a Model, query: &'a Query) -> Result<Resolved<'a>> {
     drop_repeated_columns(&mut times);
     let mut measures: Vec<SelectedMeasure<'a>> = Vec::new();
     for path in &query.measures {
-        let measure = cubes.measure(path, true)?;
+        let (cube, measure) = cubes.measure(path, true)?;
         if !measures.iter().any(|m| m.path == path) {
-            measures.push(SelectedMeasure { path, measure });
+            measures.push(SelectedMeasure { path, cube, measure });
         }
     }
-    let segments: Result<Vec<&Segment>> = query.segments.iter().map(|path| cubes.segment(path)).collect();
+    let segments: Result<Vec<SelectedSegment<'a>>> = query.segments.iter().map(|path| cubes.segment(path)).collect();
     let (segments, mut rows, mut groups) = (segments?, Vec::new(), Vec::new());
     for filter in &query.filters {
         split(filter, &mut cubes, &mut rows, &mut groups)?;
@@ -164,7 +181,11 @@ fn drop_repeated_columns(times: &mut [SelectedTime<'_>]) {
     }
 }
 
-fn selected_time<'a>(time: &'a super::QueryTimeDimension, dimension: &'a Dimension) -> Result<SelectedTime<'a>> {
+fn selected_time<'a>(
+    time: &'a super::QueryTimeDimension,
+    cube: &'a Arc<Cube>,
+    dimension: &'a Dimension,
+) -> Result<SelectedTime<'a>> {
     let granularity = match &time.granularity {
         Some(name) => Some(granularity(&time.dimension, dimension, name)?),
         None => None,
@@ -175,6 +196,7 @@ fn selected_time<'a>(time: &'a super::QueryTimeDimension, dimension: &'a Dimensi
     };
     Ok(SelectedTime {
         path: &time.dimension,
+        cube,
         dimension,
         granularity,
         key,
@@ -217,7 +239,7 @@ fn check_selectable(path: &str, cube: &Cube, public: bool, unsupported: Option<&
 }
 
 impl<'a> Cubes<'a> {
-    fn member(&mut self, path: &'a str) -> Result<(&'a Cube, Member<'a>)> {
+    fn member(&mut self, path: &'a str) -> Result<(&'a Arc<Cube>, Member<'a>)> {
         let (cube, member) = self.model.member(path)?;
         if !self.found.iter().any(|found| found.name == cube.name) {
             self.found.push(cube);
@@ -225,29 +247,29 @@ impl<'a> Cubes<'a> {
         Ok((cube, member))
     }
 
-    fn dimension(&mut self, path: &'a str, selected: bool) -> Result<&'a Dimension> {
+    fn dimension(&mut self, path: &'a str, selected: bool) -> Result<(&'a Arc<Cube>, &'a Dimension)> {
         match self.member(path)? {
             (cube, Member::Dimension(dimension)) => {
                 check_selectable(path, cube, dimension.public, dimension.unsupported.as_deref(), selected)?;
-                Ok(dimension)
+                Ok((cube, dimension))
             }
             _ => Err(not_found(path)),
         }
     }
 
-    fn measure(&mut self, path: &'a str, selected: bool) -> Result<&'a Measure> {
+    fn measure(&mut self, path: &'a str, selected: bool) -> Result<(&'a Arc<Cube>, &'a Measure)> {
         match self.member(path)? {
             (cube, Member::Measure(measure)) => {
                 check_selectable(path, cube, measure.public, measure.unsupported.as_deref(), selected)?;
-                Ok(measure)
+                Ok((cube, measure))
             }
             _ => Err(not_found(path)),
         }
     }
 
-    fn segment(&mut self, path: &'a str) -> Result<&'a Segment> {
+    fn segment(&mut self, path: &'a str) -> Result<SelectedSegment<'a>> {
         match self.member(path)? {
-            (_, Member::Segment(segment)) => Ok(segment),
+            (cube, Member::Segment(segment)) => Ok(SelectedSegment { cube, segment }),
             _ => Err(not_found(path)),
         }
     }
@@ -375,7 +397,7 @@ fn condition<'a>(filter: &'a Filter, cubes: &mut Cubes<'a>, kinds: &mut Kinds) -
             values,
         } => (member, *operator, values),
     };
-    let (_, found) = cubes.member(member)?;
+    let (cube, found) = cubes.member(member)?;
     if operator.needs_values() && values.is_empty() {
         return Err(Error::invalid(format!("Values required for filter: {}", json(filter))));
     }
@@ -405,6 +427,7 @@ fn condition<'a>(filter: &'a Filter, cubes: &mut Cubes<'a>, kinds: &mut Kinds) -
     }
     Ok(Condition::Member {
         path: member,
+        cube,
         member: found,
         operator,
         values,

@@ -186,6 +186,7 @@ pub(crate) fn parse(json: &Json) -> Result<Query> {
         total: json["total"] == true,
         ungrouped: json["ungrouped"] == true,
         timezone,
+        ..Query::default()
     })
 }
 

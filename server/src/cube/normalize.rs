@@ -342,6 +342,7 @@ impl Normalized {
             total: self.total.unwrap_or(false),
             ungrouped: self.ungrouped.unwrap_or(false),
             timezone: self.tz,
+            ..Query::default()
         }
     }
 

@@ -1,6 +1,5 @@
 //! Funnel files, and the cube that a funnel becomes.
 
-use super::super::title::titleize;
 use super::super::yaml::{FUNNEL_KEYS, Node, STEP_KEYS, Value};
 use super::super::{
     CubeSource, Dimension, DimensionSql, DimensionType, Funnel, FunnelRule, FunnelStep, Location, Measure, MeasureType,
@@ -175,20 +174,8 @@ fn normalise(name: &str) -> String {
 fn cube_of(funnel: Funnel) -> RawCube {
     let location = funnel.location.clone();
     let count = Measure {
-        name: "count".to_owned(),
-        short_title: titleize("count"),
         description: Some("Visitors who reached the step within the conversion window".to_owned()),
-        kind: MeasureType::Funnel,
-        sql: None,
-        filters: Vec::new(),
-        drill_members: Vec::new(),
-        public: true,
-        cumulative: false,
-        format: None,
-        currency: None,
-        meta: None,
-        unsupported: None,
-        location: location.clone(),
+        ..Measure::new("count", MeasureType::Funnel, location.clone())
     };
     let dimensions = [
         ("step", DimensionType::Number, "Number of the step, from 1"),
@@ -219,19 +206,7 @@ fn cube_of(funnel: Funnel) -> RawCube {
 
 fn dimension(name: &str, kind: DimensionType, description: &str, location: &Location) -> Dimension {
     Dimension {
-        name: name.to_owned(),
-        short_title: titleize(name),
         description: Some(description.to_owned()),
-        kind,
-        sql: DimensionSql::Funnel,
-        primary_key: false,
-        public: true,
-        suggest_filter_values: true,
-        format: None,
-        currency: None,
-        meta: None,
-        granularities: Vec::new(),
-        unsupported: None,
-        location: location.clone(),
+        ..Dimension::new(name, kind, DimensionSql::Funnel, location.clone())
     }
 }

@@ -99,6 +99,7 @@ fn lower(condition: &Condition<'_>, tz: Tz) -> Result<Option<Expr>> {
             member,
             operator,
             values,
+            ..
         } => return filter::lower(*operator, values, &column(path, member, *operator)?, tz).map(Some),
     };
     let mut all = Vec::with_capacity(inner.len());

@@ -37,59 +37,20 @@ fn funnel(rule: FunnelRule, seconds: u32, targets: &[&str]) -> Funnel {
 }
 
 fn dimension(name: &str, kind: DimensionType) -> Dimension {
-    Dimension {
-        name: name.to_owned(),
-        short_title: name.to_owned(),
-        description: None,
-        kind,
-        sql: DimensionSql::Funnel,
-        primary_key: false,
-        public: true,
-        suggest_filter_values: true,
-        format: None,
-        currency: None,
-        meta: None,
-        granularities: Vec::new(),
-        unsupported: None,
-        location: Location::default(),
-    }
+    Dimension::new(name, kind, DimensionSql::Funnel, Location::default())
 }
 
 fn model(funnel: Funnel) -> Arc<Model> {
-    let count = Measure {
-        name: COUNT.to_owned(),
-        short_title: "Count".to_owned(),
-        description: None,
-        kind: MeasureType::Funnel,
-        sql: None,
-        filters: Vec::new(),
-        drill_members: Vec::new(),
-        public: true,
-        cumulative: false,
-        format: None,
-        currency: None,
-        meta: None,
-        unsupported: None,
-        location: Location::default(),
-    };
+    let count = Measure::new(COUNT, MeasureType::Funnel, Location::default());
+    let name = funnel.name.clone();
     let cube = Cube {
-        name: funnel.name.clone(),
-        title: "Buy".to_owned(),
-        description: None,
-        public: true,
-        source: CubeSource::Funnel(Arc::new(funnel)),
         measures: vec![count],
         dimensions: vec![
             dimension(STEP, DimensionType::Number),
             dimension(STEP_NAME, DimensionType::String),
             dimension(DATE, DimensionType::Time),
         ],
-        segments: Vec::new(),
-        meta: None,
-        joins: Vec::new(),
-        alias_of: None,
-        unsupported: Vec::new(),
-        location: Location::default(),
+        ..Cube::new(name, CubeSource::Funnel(Arc::new(funnel)), Location::default())
     };
     let mut model = Model::default();
     model.cubes.insert(cube.name.clone(), Arc::new(cube));
@@ -104,15 +65,7 @@ fn query(members: &[&str]) -> Query {
     Query {
         measures: own(true),
         dimensions: own(false),
-        time_dimensions: Vec::new(),
-        segments: Vec::new(),
-        filters: Vec::new(),
-        order: None,
-        limit: 10_000,
-        offset: 0,
-        total: false,
-        ungrouped: false,
-        timezone: chrono_tz::UTC,
+        ..Query::default()
     }
 }
 

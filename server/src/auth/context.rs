@@ -4,12 +4,19 @@
 use super::jwt::AuthError;
 use engine::ProjectId;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
-/// The project a request acts for, and the claims of its token.
+/// Claims that tell tokens of the same person apart. Nobody's rows depend on them, and answers are shared between
+/// requests whose contexts are equal, so they are no part of a context.
+const PER_TOKEN: &[&str] = &["iat", "exp", "nbf", "jti"];
+
+/// The project a request acts for, and the claims of its token. It never changes after verification: whoever answers,
+/// caches or shares an answer takes this and nothing else for the identity of the asker.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SecurityContext {
     project: ProjectId,
-    claims: Map<String, Value>,
+    /// An object.
+    claims: Arc<Value>,
 }
 
 /// Which claims of a token name the project.
@@ -33,8 +40,12 @@ impl Default for ProjectClaims {
 
 impl SecurityContext {
     /// A context for `project`.
-    pub fn new(project: ProjectId, claims: Map<String, Value>) -> Self {
-        Self { project, claims }
+    pub fn new(project: ProjectId, mut claims: Map<String, Value>) -> Self {
+        claims.retain(|name, _| !PER_TOKEN.contains(&name.as_str()));
+        Self {
+            project,
+            claims: Arc::new(Value::Object(claims)),
+        }
     }
 
     /// Finds the project in verified `claims`. `only_project` is asked for the single existing project, `None` when
@@ -54,11 +65,11 @@ impl SecurityContext {
             .find_map(|name| claim_text(claims.get(name.as_str())?))
         {
             let project = ProjectId::new(&text).map_err(|_| AuthError::NoProject)?;
-            return Ok(Self { project, claims });
+            return Ok(Self::new(project, claims));
         }
         let default = rules.single_project_default.then(only_project).flatten();
         let project = default.ok_or(AuthError::NoProject)?;
-        Ok(Self { project, claims })
+        Ok(Self::new(project, claims))
     }
 
     /// The project.
@@ -66,9 +77,15 @@ impl SecurityContext {
         &self.project
     }
 
-    /// The token's claims, with those of a legacy `u` object laid over them.
-    pub fn claims(&self) -> &Map<String, Value> {
+    /// The token's claims as an object, with those of a legacy `u` object laid over them and without those that differ
+    /// from token to token (`iat`, `exp`, `nbf`, `jti`).
+    pub fn claims(&self) -> &Arc<Value> {
         &self.claims
+    }
+
+    /// Everything that an answer may depend on, as text: equal for two requests only when they may share an answer.
+    pub fn identity(&self) -> String {
+        format!("{}\n{}", self.project, self.claims)
     }
 }
 

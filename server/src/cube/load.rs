@@ -8,9 +8,10 @@ use super::normalize::Normalized;
 use super::pending::Key;
 use super::pivot::pivot_query;
 use super::rows::{Extra, Rows};
+use crate::auth::SecurityContext;
+use engine::Engine;
 use engine::clock::Micros;
 use engine::query::Answer;
-use engine::{Engine, ProjectId};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -23,7 +24,7 @@ const DB_TYPE: &str = "postgres";
 struct QueryResult<'a> {
     query: Map<String, Value>,
     last_refresh_time: String,
-    annotation: Value,
+    annotation: &'a Value,
     data_source: &'static str,
     db_type: &'static str,
     external: bool,
@@ -58,28 +59,39 @@ pub fn check_client(batch: &Batch, multi: bool) -> ApiResult<()> {
 }
 
 /// What makes two requests the same: who asks, what, and in which form.
-pub fn key(project: &ProjectId, batch: &Batch, multi: bool) -> Key {
+pub fn key(context: &SecurityContext, batch: &Batch, multi: bool) -> Key {
     let mut hasher = blake3::Hasher::new();
     let mut part = |bytes: &[u8]| {
         hasher.update(&(bytes.len() as u64).to_le_bytes());
         hasher.update(bytes);
     };
-    part(project.as_str().as_bytes());
+    part(context.identity().as_bytes());
     part(&[u8::from(multi)]);
     part(batch.kind.name().as_bytes());
     for query in &batch.queries {
         // `Debug` shows everything that is executed, the echo everything that is only repeated.
-        part(format!("{:?}", query.to_query()).as_bytes());
+        part(format!("{:?}", query.to_query(context)).as_bytes());
         part(Value::Object(query.echo()).to_string().as_bytes());
     }
     *hasher.finalize().as_bytes()
 }
 
-/// Answers `batch` for `project`; `multi` says whether the client understands several results.
+/// A query's answer, with what its members are called and how they are shown.
+#[derive(Debug)]
+pub struct Answered {
+    /// Titles, types and formats of the members, as in the body's `annotation`.
+    pub annotation: Value,
+    /// The rows.
+    pub answer: Answer,
+}
+
+/// Answers the queries of `batch` for `context`, one result for each, in their order. Every way in (HTTP, WebSocket,
+/// GraphQL, SQL) goes through here, so that all see the same members and the same rows.
 ///
 /// # Errors
 /// As Cube words them.
-pub async fn load(engine: &Engine, project: &ProjectId, batch: &Batch, multi: bool) -> ApiResult<String> {
+pub async fn answers(engine: &Engine, context: &SecurityContext, batch: &Batch) -> ApiResult<Vec<Answered>> {
+    let project = context.project();
     let model = engine.model(project);
     let mut annotations = Vec::with_capacity(batch.queries.len());
     for query in &batch.queries {
@@ -87,10 +99,24 @@ pub async fn load(engine: &Engine, project: &ProjectId, batch: &Batch, multi: bo
         members.check_visible()?;
         annotations.push(annotation(&model, &members));
     }
-    let answers = run(engine, project, batch).await?;
-    let results = batch.queries.iter().zip(annotations).zip(&answers);
+    let mut answered = Vec::with_capacity(annotations.len());
+    // One after the other: the admission of the engine decides how much runs at once.
+    for (query, annotation) in batch.queries.iter().zip(annotations) {
+        let answer = engine.query(project, &query.to_query(context)).await?;
+        answered.push(Answered { annotation, answer });
+    }
+    Ok(answered)
+}
+
+/// The body that answers `batch` for `context`; `multi` says whether the client understands several results.
+///
+/// # Errors
+/// As [`answers`].
+pub async fn load(engine: &Engine, context: &SecurityContext, batch: &Batch, multi: bool) -> ApiResult<String> {
+    let answered = answers(engine, context, batch).await?;
+    let results = batch.queries.iter().zip(&answered);
     let mut results: Vec<QueryResult<'_>> = results
-        .map(|((query, annotation), answer)| result(batch.kind, query, annotation, answer))
+        .map(|(query, answered)| result(batch.kind, query, answered))
         .collect();
     let written = match multi {
         true => serde_json::to_string(&Envelope {
@@ -108,16 +134,8 @@ pub async fn load(engine: &Engine, project: &ProjectId, batch: &Batch, multi: bo
     })
 }
 
-/// One after the other: the admission of the engine decides how much runs at once.
-async fn run(engine: &Engine, project: &ProjectId, batch: &Batch) -> ApiResult<Vec<Answer>> {
-    let mut answers = Vec::with_capacity(batch.queries.len());
-    for query in &batch.queries {
-        answers.push(engine.query(project, &query.to_query()).await?);
-    }
-    Ok(answers)
-}
-
-fn result<'a>(kind: QueryType, query: &Normalized, annotation: Value, answer: &'a Answer) -> QueryResult<'a> {
+fn result<'a>(kind: QueryType, query: &Normalized, answered: &'a Answered) -> QueryResult<'a> {
+    let Answered { annotation, answer } = answered;
     let extra = match kind {
         QueryType::Regular => Extra::None,
         QueryType::CompareDateRange => Extra::CompareDateRange,

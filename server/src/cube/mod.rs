@@ -32,7 +32,6 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use batch::Batch;
-use engine::ProjectId;
 use error::{ApiError, ApiResult, json_response};
 use futures::FutureExt;
 use normalize::Defaults;
@@ -146,17 +145,17 @@ async fn act(
             return Err(refusal);
         }
     };
-    let project = context.project();
+    let model = || app.engine.model(context.project());
     let defaults = Defaults::of(&app.settings, app.engine.clock().now_micros());
     let params = Params::read(&method, &parts.uri, &parts.headers, body).await?;
     let batch = || Batch::new(&params.query()?, params.cache(), defaults);
     let body = match action {
-        Action::Load => answer(app, pending, project, batch()?, params.multi()).await?,
-        Action::Sql => sql::sql(&app.engine, project, &batch()?).await?.to_string(),
-        Action::DryRun => dry_run::dry_run(&app.engine.model(project), &batch()?)?.to_string(),
+        Action::Load => answer(app, pending, &context, batch()?, params.multi()).await?,
+        Action::Sql => sql::sql(&app.engine, &context, &batch()?).await?.to_string(),
+        Action::DryRun => dry_run::dry_run(&model(), &batch()?)?.to_string(),
         Action::Meta => {
             let only_views = params.text("onlyViews") == Some("true");
-            meta::meta(&app.engine.model(project), params.has("extended"), only_views).to_string()
+            meta::meta(&model(), params.has("extended"), only_views).to_string()
         }
         Action::RefreshNothing => "{\"finished\":true}".to_owned(),
         Action::MissingScope(scope) => {
@@ -174,14 +173,14 @@ async fn act(
 async fn answer(
     app: &SharedApp,
     pending: &Pending,
-    project: &ProjectId,
+    context: &SecurityContext,
     batch: Batch,
     multi: bool,
 ) -> ApiResult<String> {
     load::check_client(&batch, multi)?;
-    let key = load::key(project, &batch, multi);
-    let (app, project) = (Arc::clone(app), project.clone());
-    let work = async move { load::load(&app.engine, &project, &batch, multi).await };
+    let key = load::key(context, &batch, multi);
+    let (app, context) = (Arc::clone(app), context.clone());
+    let work = async move { load::load(&app.engine, &context, &batch, multi).await };
     let answered = pending.answer(key, work.boxed()).await?;
     Ok(answered.unwrap_or_else(|| CONTINUE_WAIT.to_owned()))
 }

@@ -3,6 +3,7 @@
 
 use super::error::{ApiError, ApiResult};
 use super::validate;
+use crate::auth::SecurityContext;
 use crate::config::Settings;
 use chrono_tz::{TZ_VARIANTS, Tz};
 use engine::clock::Micros;
@@ -10,6 +11,7 @@ use engine::limits;
 use engine::query::filter::Comparison;
 use engine::query::{DateRange, Filter, Operator, OrderBy, Query, QueryTimeDimension, date_range};
 use serde_json::{Map, Number, Value, json};
+use std::sync::Arc;
 
 #[cfg(test)]
 mod tests;
@@ -328,9 +330,10 @@ fn order(value: &Value) -> Vec<OrderBy> {
 }
 
 impl Normalized {
-    /// The query for the engine.
-    pub fn to_query(&self) -> Query {
+    /// The query for the engine, asked by `context`.
+    pub fn to_query(&self, context: &SecurityContext) -> Query {
         Query {
+            security_context: Arc::clone(context.claims()),
             measures: unique(self.measures.as_deref().unwrap_or_default()),
             dimensions: unique(&self.dimensions),
             time_dimensions: self.time_dimensions.clone(),

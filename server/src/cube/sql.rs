@@ -7,19 +7,20 @@ use super::members::{Members, find_all};
 use super::normalize::Normalized;
 use super::pivot::merged;
 use super::transformed::transformed;
-use engine::{Engine, ProjectId};
+use crate::auth::SecurityContext;
+use engine::Engine;
 use serde_json::{Map, Value, json};
 
 /// The body of `/v1/sql`: one object, or an array of them for several queries.
 ///
 /// # Errors
 /// 400 when a query cannot be planned.
-pub async fn sql(engine: &Engine, project: &ProjectId, batch: &Batch) -> ApiResult<Value> {
-    let model = engine.model(project);
+pub async fn sql(engine: &Engine, context: &SecurityContext, batch: &Batch) -> ApiResult<Value> {
+    let model = engine.model(context.project());
     let members = find_all(&model, batch)?;
     let mut all = Vec::with_capacity(batch.queries.len());
     for (query, members) in batch.queries.iter().zip(&members) {
-        let text = engine.explain(project, &query.to_query()).await?;
+        let text = engine.explain(context.project(), &query.to_query(context)).await?;
         let can_use = transformed(&model, query, members);
         all.push(json!({"sql": description(query, members, text, can_use), "dataSource": "default"}));
     }

@@ -20,6 +20,15 @@ pub const QUERY_FILTER_PATTERN_BYTES_MAX: usize = 8 * 1024;
 pub const QUERY_LIMIT_ROWS_DEFAULT: u64 = 10_000;
 /// Rows of one answer at the most, as Cube.
 pub const QUERY_LIMIT_ROWS_MAX: u64 = 50_000;
+/// Bytes of a client's SQL. What tools write has a few kilobytes.
+pub const SQL_API_BYTES_MAX: usize = 128 * 1024;
+/// Words and signs of a client's SQL, for lists of some thousand values.
+pub const SQL_API_TOKENS_MAX: usize = 25_000;
+/// Keywords and operators of a client's SQL: a chain of them makes a tree as deep as it is long.
+pub const SQL_API_OPERATORS_MAX: usize = 2_000;
+/// Nodes of the plan of a client's SQL. A `WITH` that names another twice, which names another twice, doubles them.
+pub const SQL_API_PLAN_NODES_MAX: usize = 1_000;
+
 /// A query's deadline in seconds.
 pub const QUERY_SECONDS_MAX: u64 = 60;
 

@@ -1,6 +1,10 @@
 //! Compiles the SQL of a model once: every member becomes an expression on its cube's rows, every cube a plan without a
 //! project. A member that is wrong does not hinder the others; asking for it gives its error.
 
+mod extra;
+
+pub use extra::Extra;
+
 use super::measure::{self, Parts};
 use super::{filter, params, sql, tables};
 use crate::error::{Error, ErrorKind, Result};
@@ -57,7 +61,7 @@ struct Defect {
 }
 
 /// A cube whose SQL is compiled.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CompiledCube {
     relation: Compiled<LogicalPlan>,
     dimensions: HashMap<String, Compiled<RowMember>>,
@@ -134,7 +138,7 @@ impl CompiledCube {
 #[derive(Debug)]
 pub struct CompiledModel {
     model: Arc<Model>,
-    cubes: HashMap<String, CompiledCube>,
+    cubes: HashMap<String, Arc<CompiledCube>>,
 }
 
 impl CompiledModel {
@@ -144,7 +148,9 @@ impl CompiledModel {
             .cubes
             .values()
             .filter(|cube| matches!(cube.source, CubeSource::Table(_) | CubeSource::Sql(_)));
-        let cubes = with_sql.map(|cube| (cube.name.clone(), compile(cube))).collect();
+        let cubes = with_sql
+            .map(|cube| (cube.name.clone(), Arc::new(compile(cube))))
+            .collect();
         Self { model, cubes }
     }
 
@@ -158,7 +164,7 @@ impl CompiledModel {
     /// # Errors
     /// `Internal` when it is a funnel or unknown.
     pub fn cube(&self, name: &str) -> Result<&CompiledCube> {
-        let cube = self.cubes.get(name);
+        let cube = self.cubes.get(name).map(Arc::as_ref);
         cube.ok_or_else(|| Error::internal(format!("cube `{name}` is not compiled")))
     }
 }

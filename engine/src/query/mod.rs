@@ -125,6 +125,8 @@ pub struct Query {
     pub total: bool,
     /// No grouping.
     pub ungrouped: bool,
+    /// Whether an ungrouped query may leave out the primary keys, as queries in SQL do.
+    pub ungrouped_without_primary_key: bool,
     /// Ways through the joins that the query must take, each a list of cubes' names.
     pub join_hints: Vec<Vec<String>>,
     /// Claims of the verified token: what `SECURITY_CONTEXT` and access policies see. An object, or null without a token.
@@ -147,6 +149,7 @@ impl Default for Query {
             offset: 0,
             total: false,
             ungrouped: false,
+            ungrouped_without_primary_key: false,
             join_hints: Vec::new(),
             security_context: Arc::new(serde_json::Value::Null),
             timezone: Tz::UTC,

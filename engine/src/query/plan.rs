@@ -16,6 +16,9 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, SortExpr, 
 /// Name of the function that cuts instants into buckets; `exec` registers it.
 pub const BUCKET: &str = "time_bucket";
 
+/// The limit of a query that is part of another and gives all its rows.
+pub const NO_LIMIT: u64 = u64::MAX;
+
 /// A query as plans.
 #[derive(Debug, Clone)]
 pub struct Planned {
@@ -77,6 +80,9 @@ fn ordered(rows: LogicalPlanBuilder, resolved: &Resolved<'_>) -> Result<LogicalP
     let keys: Vec<SortExpr> = order::keys(resolved).into_iter().map(sort).collect();
     let rows = if keys.is_empty() { rows } else { rows.sort(keys)? };
     let query = resolved.query;
+    if query.limit == NO_LIMIT && query.offset == 0 {
+        return Ok(rows.build()?);
+    }
     Ok(rows.limit(bound(query.offset), Some(bound(query.limit)))?.build()?)
 }
 

@@ -39,6 +39,11 @@ static PLANNERS: LazyLock<Vec<Arc<dyn ExprPlanner>>> = LazyLock::new(|| {
         .collect()
 });
 
+/// How operators and special forms are planned.
+pub fn planners() -> &'static [Arc<dyn ExprPlanner>] {
+    &PLANNERS
+}
+
 /// A session's beginning: the functions that come with the query engine, and PostgreSQL's dialect.
 pub fn base(mut config: SessionConfig) -> SessionStateBuilder {
     config.options_mut().sql_parser.dialect = Dialect::PostgreSQL;

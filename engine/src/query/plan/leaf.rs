@@ -268,7 +268,7 @@ impl Rows<'_> {
         let selected = |name: &str| self.resolved.dimensions.iter().any(|d| d.dimension.name == name);
         let missing = cube.dimensions.iter().filter(|d| d.primary_key && !selected(&d.name));
         let missing: Vec<String> = missing.map(|d| format!("'{}.{}'", cube.name, d.name)).collect();
-        if !missing.is_empty() {
+        if !missing.is_empty() && !self.resolved.query.ungrouped_without_primary_key {
             return Err(Error::invalid(format!(
                 "Ungrouped query requires primary keys to be present in dimensions: {}. Pass \
                  allowUngroupedWithoutPrimaryKey option to disable this check.",

@@ -9,7 +9,7 @@ use crate::ingest::buffer::Projects;
 use crate::ingest::flusher::{self, Which};
 use crate::ingest::group_commit::Committer;
 use crate::ingest::replay::replay;
-use crate::ingest::{Batch, FlushPolicy, Permit, ProjectStats, ProjectView, Receipt, Shared};
+use crate::ingest::{Batch, Changes, DataVersion, FlushPolicy, Permit, ProjectStats, ProjectView, Receipt, Shared};
 use crate::metrics::Metrics;
 use crate::model::{Builtin, Catalog, CatalogOptions, Model, Problem};
 use crate::project::ProjectId;
@@ -202,6 +202,17 @@ impl Engine {
     /// Counts of a project since the engine was opened.
     pub fn stats(&self, project: &ProjectId) -> ProjectStats {
         self.shared.projects.stats(project)
+    }
+
+    /// Which rows a query of the project would see now. Without IO: an answer computed after this was read may be used
+    /// again for as long as it returns the same.
+    pub fn data_version(&self, project: &ProjectId) -> DataVersion {
+        self.shared.projects.version(project)
+    }
+
+    /// News of a project's rows: wakes when events have become visible to queries.
+    pub fn changes(&self, project: &ProjectId) -> Changes {
+        self.shared.projects.changes(project)
     }
 
     /// The engine's counters.

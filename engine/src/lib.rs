@@ -17,5 +17,5 @@ pub mod wal;
 
 pub use engine::{Engine, EngineOptions, check_models};
 pub use error::{Error, ErrorKind, Result};
-pub use ingest::ProjectStats;
+pub use ingest::{Changes, DataVersion, ProjectStats};
 pub use project::ProjectId;

@@ -46,6 +46,13 @@ metrics! {
     flushes "tally_flushes_total" Counter 1.0 "Commits of buffered rows to a project's tables.",
     flush_failures "tally_flush_failures_total" Counter 1.0 "Failed commits; the rows stay buffered and are tried again.",
     flush_micros "tally_flush_seconds_total" Counter 0.000001 "Time in flushes.",
+    answers_cached "tally_answers_cached_total" Counter 1.0 "Answers to Cube clients that were still right and were given again.",
+    answers_shared "tally_answers_shared_total" Counter 1.0 "Answers that were being computed already for somebody else.",
+    answers_computed "tally_answers_computed_total" Counter 1.0 "Answers that had to be computed.",
+    answer_cache_bytes "tally_answer_cache_bytes" Gauge 1.0 "Bytes of kept answers.",
+    sockets "tally_websockets" Gauge 1.0 "Open WebSocket connections.",
+    subscriptions "tally_subscriptions" Gauge 1.0 "Queries that are answered again when their data changes.",
+    pushes "tally_pushes_total" Counter 1.0 "Changed answers sent to subscribers.",
     flushed_rows "tally_flushed_rows_total" Counter 1.0 "Rows moved from the buffer to the tables.",
 }
 

@@ -4,6 +4,7 @@ use crate::auth::context::ProjectClaims;
 use crate::auth::jwt::{TokenRules, Verifier};
 use crate::auth::{Projects, Secrets};
 use crate::config::Settings;
+use crate::cube::cache::Answers;
 use crate::error::Failure;
 use crate::ingest::enrich::Enricher;
 use axum::Router;
@@ -25,6 +26,8 @@ pub struct App {
     pub secrets: Secrets,
     /// Checks the tokens of queries.
     pub tokens: Verifier,
+    /// Answers that are still right, and the queries in flight.
+    pub answers: Answers,
     /// What ingest keeps between requests.
     pub enricher: Enricher,
 }
@@ -53,6 +56,7 @@ impl App {
         let projects = Projects::open(&settings.data_dir)?;
         let tokens = Verifier::new(&token_rules(&settings, &secrets));
         Ok(Arc::new(App {
+            answers: Answers::new(settings.memory_bytes, Arc::clone(engine.metrics())),
             engine,
             settings,
             projects,

@@ -40,5 +40,7 @@ pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 pub const CONTINUE_WAIT: Duration = Duration::from_secs(10);
 /// Time that a query runs on when nobody asks for it any more; clients ask again at once.
 pub const DETACHED_QUERY_MAX: Duration = Duration::from_secs(60);
+/// Time that a finished answer waits for a client that was told to ask again.
+pub const UNFETCHED_ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Queries that run on without a connection. Each holds its answer until somebody asks.
 pub const DETACHED_QUERIES_MAX: usize = 32;

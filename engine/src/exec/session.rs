@@ -251,6 +251,7 @@ impl Shared {
         let compiled = self.compiled(Arc::clone(&job.model));
         let state = self.state(job.now);
         let Planned { plan, total, columns } = plan::plan(&job.query, &compiled, &state)?;
+        let reads_clock = check::reads_clock(&plan)?;
         let bound = Bound::new(self, job.project, job.view)?;
         let (rows, total) = (bound.run(&state, plan), async {
             match total {
@@ -268,6 +269,7 @@ impl Shared {
             rows,
             total: total.transpose()?,
             as_of,
+            reads_clock,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The rows that are acknowledged and not yet in a table's files, and the view that joins both without a row twice.
 
 use super::ProjectStats;
+use super::changes::{Changes, DataVersion};
 use super::part::{Part, PartView};
 use crate::blocking::blocking;
 use crate::clock::{Clock, Micros};
@@ -14,6 +15,8 @@ use object_store::ObjectStore;
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::watch;
 
 /// One consistent view of a project: every acknowledged row is in exactly one of the files and the batches.
 #[derive(Debug, Clone)]
@@ -75,22 +78,39 @@ pub struct Project {
     pub(super) rows: Mutex<Rows>,
     /// Held while tables are opened or committed to, so that there is one committer per project.
     pub(super) tables: tokio::sync::Mutex<Option<Tables>>,
+    /// Counts the changes of the rows.
+    version: watch::Sender<DataVersion>,
+    /// Where the next version comes from; shared by all projects, so that one that was forgotten never repeats a number.
+    versions: Arc<AtomicU64>,
 }
 
 impl Project {
-    fn new(id: ProjectId) -> Self {
+    fn new(id: ProjectId, versions: Arc<AtomicU64>) -> Self {
         Self {
             id,
             rows: Mutex::new(Rows::default()),
             tables: tokio::sync::Mutex::new(None),
+            version: watch::Sender::default(),
+            versions,
         }
     }
 
     /// Shows acknowledged rows to queries. Returns the bytes they count for.
     pub(super) fn push(&self, seq: Seq, events: Vec<Event>, rejected: Vec<Rejected>, now: Micros) -> usize {
-        let mut rows = self.rows.lock();
-        rows.used_at = now;
-        rows.active.push(seq, events, rejected, now)
+        let bytes = {
+            let mut rows = self.rows.lock();
+            rows.used_at = now;
+            rows.active.push(seq, events, rejected, now)
+        };
+        self.changed();
+        bytes
+    }
+
+    /// Tells that the rows are others now. To be called after they can be seen: whoever reads the new version must find
+    /// them.
+    fn changed(&self) {
+        let version = DataVersion(self.versions.fetch_add(1, Ordering::Relaxed) + 1);
+        self.version.send_replace(version);
     }
 
     /// Opens the tables unless they are open.
@@ -170,31 +190,49 @@ impl Project {
 
 /// All projects in memory, made on first use.
 #[derive(Debug, Default)]
-pub struct Projects(RwLock<HashMap<ProjectId, Arc<Project>>>);
+pub struct Projects {
+    all: RwLock<HashMap<ProjectId, Arc<Project>>>,
+    versions: Arc<AtomicU64>,
+}
 
 impl Projects {
     /// The project, made when it is not in memory.
     pub fn get(&self, id: &ProjectId) -> Arc<Project> {
-        if let Some(found) = self.0.read().get(id) {
+        if let Some(found) = self.all.read().get(id) {
             return Arc::clone(found);
         }
-        let mut all = self.0.write();
+        let mut all = self.all.write();
         let entry = all.entry(id.clone());
-        Arc::clone(entry.or_insert_with(|| Arc::new(Project::new(id.clone()))))
+        Arc::clone(entry.or_insert_with(|| Arc::new(Project::new(id.clone(), Arc::clone(&self.versions)))))
     }
 
     /// Counts of a project; zeros for one that is not in memory.
     pub fn stats(&self, id: &ProjectId) -> ProjectStats {
-        self.0
+        self.all
             .read()
             .get(id)
             .map(|project| project.rows.lock().stats)
             .unwrap_or_default()
     }
 
+    /// The version of a project's rows; the first one for a project that is not in memory.
+    pub fn version(&self, id: &ProjectId) -> DataVersion {
+        let all = self.all.read();
+        all.get(id).map(|project| *project.version.borrow()).unwrap_or_default()
+    }
+
+    /// News of a project's rows from now on.
+    pub fn changes(&self, id: &ProjectId) -> Changes {
+        // Under the lock, so that the project is not forgotten before somebody listens to it.
+        let mut all = self.all.write();
+        let entry = all.entry(id.clone());
+        let project = entry.or_insert_with(|| Arc::new(Project::new(id.clone(), Arc::clone(&self.versions))));
+        Changes(project.version.subscribe())
+    }
+
     /// All projects.
     pub(super) fn all(&self) -> Vec<Arc<Project>> {
-        self.0.read().values().cloned().collect()
+        self.all.read().values().cloned().collect()
     }
 
     /// The lowest WAL number that is in no table yet.
@@ -205,7 +243,7 @@ impl Projects {
     /// Gives up the table logs of projects that nobody used since `before` and that hold no rows, and forgets projects
     /// that never had a row: a token can name any number of projects.
     pub(super) fn forget_idle(&self, before: Micros) {
-        let mut all = self.0.write();
+        let mut all = self.all.write();
         all.retain(|_, project| {
             // A clone elsewhere means that somebody is about to use it.
             if Arc::strong_count(project) > 1 {
@@ -220,7 +258,7 @@ impl Projects {
                 *tables = None;
                 rows.files = None;
             }
-            !is_idle || rows.stats != ProjectStats::default()
+            !is_idle || rows.stats != ProjectStats::default() || project.version.receiver_count() > 0
         });
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod admission;
 pub mod buffer;
+mod changes;
 pub mod flusher;
 pub mod group_commit;
 mod part;
@@ -24,6 +25,7 @@ use tokio::sync::Notify;
 
 pub use admission::Permit;
 pub use buffer::ProjectView;
+pub use changes::{Changes, DataVersion};
 
 /// What one request brings for one project.
 #[derive(Debug, Clone, Default)]

@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::project::ProjectId;
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::logical_expr::{LogicalPlan, TableSource};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableSource, Volatility};
 
 /// Checks that `plan` has no statement in it that writes, describes or configures.
 ///
@@ -34,6 +34,29 @@ pub fn read_only(plan: &LogicalPlan) -> Result<()> {
         ))),
         None => Ok(()),
     }
+}
+
+/// Whether an answer of `plan` depends on more than rows: on the clock, or on chance. To be asked before the plan is
+/// optimized, which puts the instant in the place of `now()`.
+///
+/// # Errors
+/// `Internal` when the plan cannot be walked.
+pub fn reads_clock(plan: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|inner| {
+                if let Expr::ScalarFunction(call) = inner
+                    && call.func.signature().volatility != Volatility::Immutable
+                {
+                    found = true;
+                    return Ok(TreeNodeRecursion::Stop);
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(found)
 }
 
 /// Checks that every scan of `plan` reads a table of `project`; `project_of` knows the tables that data can be read from.

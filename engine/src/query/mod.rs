@@ -183,6 +183,9 @@ pub struct Answer {
     pub total: Option<u64>,
     /// The instant whose data the answer shows, microseconds since the epoch.
     pub as_of: crate::clock::Micros,
+    /// Whether the same query over the same rows may be answered otherwise a moment later: the model's SQL reads the
+    /// clock (`now()`, `current_date`) or chance (`random()`).
+    pub reads_clock: bool,
 }
 
 #[cfg(test)]

@@ -104,8 +104,8 @@ impl IntoResponse for ApiError {
 }
 
 /// A response with a JSON text as its body.
-pub fn json_response(status: StatusCode, body: String) -> Response {
-    let mut response = Response::new(Body::from(body));
+pub fn json_response(status: StatusCode, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response
         .headers_mut()

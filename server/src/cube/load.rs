@@ -58,14 +58,15 @@ pub fn check_client(batch: &Batch, multi: bool) -> ApiResult<()> {
     )))
 }
 
-/// What makes two requests the same: who asks, what, and in which form.
-pub fn key(context: &SecurityContext, batch: &Batch, multi: bool) -> Key {
+/// What makes two requests the same: who asks, of which version of the model, what, and in which form.
+pub fn key(context: &SecurityContext, model: &str, batch: &Batch, multi: bool) -> Key {
     let mut hasher = blake3::Hasher::new();
     let mut part = |bytes: &[u8]| {
         hasher.update(&(bytes.len() as u64).to_le_bytes());
         hasher.update(bytes);
     };
     part(context.identity().as_bytes());
+    part(model.as_bytes());
     part(&[u8::from(multi)]);
     part(batch.kind.name().as_bytes());
     for query in &batch.queries {
@@ -108,11 +109,20 @@ pub async fn answers(engine: &Engine, context: &SecurityContext, batch: &Batch) 
     Ok(answered)
 }
 
+/// A body, written.
+#[derive(Debug)]
+pub struct Loaded {
+    /// JSON.
+    pub body: String,
+    /// Whether the model's SQL reads the clock, so that the body is only right for a moment.
+    pub reads_clock: bool,
+}
+
 /// The body that answers `batch` for `context`; `multi` says whether the client understands several results.
 ///
 /// # Errors
 /// As [`answers`].
-pub async fn load(engine: &Engine, context: &SecurityContext, batch: &Batch, multi: bool) -> ApiResult<String> {
+pub async fn load(engine: &Engine, context: &SecurityContext, batch: &Batch, multi: bool) -> ApiResult<Loaded> {
     let answered = answers(engine, context, batch).await?;
     let results = batch.queries.iter().zip(&answered);
     let mut results: Vec<QueryResult<'_>> = results
@@ -127,10 +137,10 @@ pub async fn load(engine: &Engine, context: &SecurityContext, batch: &Batch, mul
         }),
         false => serde_json::to_string(&results.pop()),
     };
-    written.map_err(|error| {
-        engine::Error::internal("cannot write an answer")
-            .with_source(error)
-            .into()
+    let body = written.map_err(|error| engine::Error::internal("cannot write an answer").with_source(error))?;
+    Ok(Loaded {
+        body,
+        reads_clock: answered.iter().any(|one| one.answer.reads_clock),
     })
 }
 

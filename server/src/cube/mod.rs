@@ -5,10 +5,12 @@
 //! `DIFFERENCES.md`.
 
 pub mod batch;
+pub mod cache;
 pub mod error;
 pub mod normalize;
 
 mod annotation;
+mod ask;
 mod dry_run;
 mod formats;
 mod json_text;
@@ -27,16 +29,14 @@ use crate::app::{App, SharedApp};
 use crate::auth::SecurityContext;
 use crate::auth::jwt::AuthError;
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use batch::Batch;
 use error::{ApiError, ApiResult, json_response};
-use futures::FutureExt;
 use normalize::Defaults;
-use pending::Pending;
-use std::sync::Arc;
 use wire::Params;
 
 /// What a path does.
@@ -82,11 +82,7 @@ const CONTINUE_WAIT: &str = "{\"error\":\"Continue wait\"}";
 
 /// The routes of the Cube API under the path `base`, which starts with a slash and ends without one.
 pub fn router(base: &str) -> Router<SharedApp> {
-    let pending = Arc::new(Pending::default());
-    let handler = move |State(app): State<SharedApp>, request: Request| {
-        let pending = Arc::clone(&pending);
-        async move { handle(app, &pending, request).await }
-    };
+    let handler = |State(app): State<SharedApp>, request: Request| handle(app, request);
     Router::new()
         .route(&format!("{base}/{{*rest}}"), any(handler.clone()))
         // Playgrounds ask here whether they are welcome; a server in production has nothing there.
@@ -95,7 +91,7 @@ pub fn router(base: &str) -> Router<SharedApp> {
 }
 
 /// Answers one request; a path or method that does not exist gets the page that Cube shows for it.
-async fn handle(app: SharedApp, pending: &Pending, request: Request) -> Response {
+async fn handle(app: SharedApp, request: Request) -> Response {
     let path = request.uri().path().to_owned();
     let method = request.method().clone();
     let base = app.settings.base_path.as_str();
@@ -108,7 +104,7 @@ async fn handle(app: SharedApp, pending: &Pending, request: Request) -> Response
     };
     let mut response = match route {
         Some(_) if method == Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
-        Some((_, methods, action)) if methods.contains(&asked) => act(&app, pending, *action, asked, request)
+        Some((_, methods, action)) if methods.contains(&asked) => act(&app, *action, asked, request)
             .await
             .unwrap_or_else(IntoResponse::into_response),
         _ => error::not_found(&method, &path),
@@ -129,13 +125,7 @@ fn allow_any_origin(headers: &mut HeaderMap) {
     );
 }
 
-async fn act(
-    app: &SharedApp,
-    pending: &Pending,
-    action: Action,
-    method: Method,
-    request: Request,
-) -> ApiResult<Response> {
+async fn act(app: &SharedApp, action: Action, method: Method, request: Request) -> ApiResult<Response> {
     let (parts, body) = request.into_parts();
     // Before the body is read, so that a stranger cannot make the server buffer one.
     let context = match authorize(app, &parts.headers) {
@@ -150,7 +140,11 @@ async fn act(
     let params = Params::read(&method, &parts.uri, &parts.headers, body).await?;
     let batch = || Batch::new(&params.query()?, params.cache(), defaults);
     let body = match action {
-        Action::Load => answer(app, pending, &context, batch()?, params.multi()).await?,
+        Action::Load => {
+            let answered = ask::ask(app, &context, batch()?, params.multi()).await?;
+            let body = answered.unwrap_or_else(|| Bytes::from_static(CONTINUE_WAIT.as_bytes()));
+            return Ok(json_response(StatusCode::OK, body));
+        }
         Action::Sql => sql::sql(&app.engine, &context, &batch()?).await?.to_string(),
         Action::DryRun => dry_run::dry_run(&model(), &batch()?)?.to_string(),
         Action::Meta => {
@@ -168,21 +162,6 @@ async fn act(
         }
     };
     Ok(json_response(StatusCode::OK, body))
-}
-
-async fn answer(
-    app: &SharedApp,
-    pending: &Pending,
-    context: &SecurityContext,
-    batch: Batch,
-    multi: bool,
-) -> ApiResult<String> {
-    load::check_client(&batch, multi)?;
-    let key = load::key(context, &batch, multi);
-    let (app, context) = (Arc::clone(app), context.clone());
-    let work = async move { load::load(&app.engine, &context, &batch, multi).await };
-    let answered = pending.answer(key, work.boxed()).await?;
-    Ok(answered.unwrap_or_else(|| CONTINUE_WAIT.to_owned()))
 }
 
 fn authorize(app: &App, headers: &HeaderMap) -> ApiResult<SecurityContext> {

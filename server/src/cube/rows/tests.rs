@@ -13,6 +13,7 @@ fn answer() -> Answer {
         ],
         total: None,
         as_of: 0,
+        reads_clock: false,
     }
 }
 

@@ -30,6 +30,10 @@ pub enum MeasureType {
     Time,
     /// A sum that runs on over time.
     RunningTotal,
+    /// The place of a row in an order, in multi-stage measures.
+    Rank,
+    /// The author's own aggregate of the inner stage, in multi-stage measures.
+    NumberAgg,
     /// Visitors of a funnel; only in funnel cubes.
     Funnel,
 }
@@ -86,6 +90,8 @@ pub const MEASURE_TYPES: &[MeasureTypeRow] = &[
         true,
         false,
     ),
+    row(MeasureType::Rank, "rank", "number", "rank", false, false),
+    row(MeasureType::NumberAgg, "number_agg", "number", "numberAgg", true, false),
     row(MeasureType::Funnel, "funnel", "number", "number", false, true),
 ];
 

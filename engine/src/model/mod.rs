@@ -29,7 +29,10 @@ pub use join::{Join, Relationship};
 pub use measure::{Measure, MeasureType};
 pub use problem::{Problem, Severity};
 pub use segment::Segment;
-pub use stage::{MultiStage, RollingWindow, ShiftDirection, StageOrder, TimeShift, WindowBound, WindowOffset};
+pub use stage::{
+    Grain, MultiStage, RollingWindow, ShiftDirection, StageCondition, StageFilter, StageOrder, TimeShift, WindowBound,
+    WindowOffset,
+};
 pub use template::{Piece, SqlTemplate};
 pub use view::{DefaultFilter, Folder, FolderItem, Origin, View};
 

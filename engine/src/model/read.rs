@@ -4,6 +4,7 @@
 
 mod funnel;
 mod member;
+mod stage;
 
 pub(super) use member::is_member_path;
 

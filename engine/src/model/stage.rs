@@ -1,11 +1,11 @@
 //! Measures that are computed from other measures' answers: over a window of time, or in stages.
 
-use super::{Interval, Location, SqlTemplate};
+use super::{Interval, Location, Measure, MeasureType, SqlTemplate};
 
 /// How far a rolling window reaches in one direction.
 #[derive(Debug, Clone, PartialEq)]
 pub enum WindowBound {
-    /// Not beyond the bucket.
+    /// Not beyond the edge.
     None,
     /// For ever.
     Unbounded,
@@ -40,6 +40,8 @@ pub enum RollingWindow {
         /// Name of the longer granularity.
         granularity: String,
     },
+    /// From the beginning of the query's range to the end of the bucket: `type: running_total`.
+    Running,
 }
 
 /// Which way a time shift looks.
@@ -71,20 +73,122 @@ pub struct StageOrder {
     pub desc: bool,
 }
 
-/// The keys of `multi_stage: true`: with which dimensions the inner stage is grouped before the outer one aggregates.
-/// Names are full: `Cube.dimension`.
+/// With which dimensions the inner stage is grouped: `grain`, or its older keys `group_by` (`keep_only`), `reduce_by`
+/// (`exclude`) and `add_group_by` (`include`). Names are full: `Cube.dimension`, a granularity may follow.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Grain {
+    /// Of the query's dimensions only these.
+    pub keep_only: Option<Vec<String>>,
+    /// The query's dimensions without these.
+    pub exclude: Vec<String>,
+    /// These too, whether the query has them or not.
+    pub include: Vec<String>,
+}
+
+/// A condition that a stage adds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StageCondition {
+    /// All hold.
+    And(Vec<StageCondition>),
+    /// At least one holds.
+    Or(Vec<StageCondition>),
+    /// A comparison, as in a query.
+    Member {
+        /// Full name.
+        member: String,
+        /// Name of the operator.
+        operator: String,
+        /// Values; null is `None`.
+        values: Vec<Option<String>>,
+    },
+}
+
+/// `filter` of a multi-stage measure: which of the query's conditions its inner stage sees.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct StageFilter {
+    /// `mode: fixed`: none of the conditions from outside hold inside.
+    pub fixed: bool,
+    /// Full names of the members whose conditions do not hold inside.
+    pub exclude: Vec<String>,
+    /// Full names of the only members whose conditions hold inside.
+    pub keep_only: Option<Vec<String>>,
+    /// Conditions that hold inside besides.
+    pub include: Vec<StageCondition>,
+}
+
+/// The keys of `multi_stage: true`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MultiStage {
-    /// Exactly these of the query's dimensions.
-    pub group_by: Option<Vec<String>>,
-    /// The query's dimensions without these.
-    pub reduce_by: Vec<String>,
-    /// The query's dimensions and these.
-    pub add_group_by: Vec<String>,
+    /// Dimensions of the inner stage.
+    pub grain: Grain,
+    /// Conditions of the inner stage.
+    pub filter: Option<StageFilter>,
     /// Shifts in time of the inner stage.
     pub time_shift: Vec<TimeShift>,
     /// Order of a rank.
     pub order_by: Vec<StageOrder>,
     /// Where it was written.
     pub location: Location,
+}
+
+impl StageCondition {
+    /// Calls `each` for the members of the condition. Nesting is bounded by the reader of files.
+    fn members_mut(&mut self, each: &mut dyn FnMut(&mut String)) {
+        match self {
+            StageCondition::And(inner) | StageCondition::Or(inner) => {
+                inner.iter_mut().for_each(|condition| condition.members_mut(each));
+            }
+            StageCondition::Member { member, .. } => each(member),
+        }
+    }
+}
+
+impl MultiStage {
+    /// Calls `each` for every name of a member, segments of `filter` included.
+    pub(super) fn names_mut(&mut self, each: &mut dyn FnMut(&mut String)) {
+        let grain = &mut self.grain;
+        let names = grain.keep_only.iter_mut().flatten().chain(&mut grain.exclude);
+        names.chain(&mut grain.include).for_each(&mut *each);
+        if let Some(filter) = &mut self.filter {
+            let lists = filter.keep_only.iter_mut().flatten().chain(&mut filter.exclude);
+            lists.for_each(&mut *each);
+            filter
+                .include
+                .iter_mut()
+                .for_each(|condition| condition.members_mut(each));
+        }
+        let shifts = self.time_shift.iter_mut();
+        shifts.filter_map(|shift| shift.time_dimension.as_mut()).for_each(each);
+    }
+}
+
+impl Measure {
+    /// Every SQL of the measure.
+    pub(super) fn templates(&self) -> impl Iterator<Item = &SqlTemplate> {
+        let order = self.multi_stage.iter().flat_map(|stage| &stage.order_by);
+        self.sql
+            .iter()
+            .chain(&self.filters)
+            .chain(order.map(|order| &order.sql))
+    }
+
+    /// Every SQL of the measure.
+    pub(super) fn templates_mut(&mut self) -> impl Iterator<Item = &mut SqlTemplate> {
+        let order = self.multi_stage.iter_mut().flat_map(|stage| &mut stage.order_by);
+        let order = order.map(|order| &mut order.sql);
+        self.sql.iter_mut().chain(&mut self.filters).chain(order)
+    }
+
+    /// The window of time it is computed over; a running total's is implied by its type.
+    pub fn window(&self) -> Option<RollingWindow> {
+        match self.kind {
+            MeasureType::RunningTotal => Some(RollingWindow::Running),
+            _ => self.rolling_window.clone(),
+        }
+    }
+
+    /// Whether it cannot be computed as one aggregate of rows, whatever it refers to.
+    pub fn is_staged(&self) -> bool {
+        self.multi_stage.is_some() || self.rolling_window.is_some() || self.kind == MeasureType::RunningTotal
+    }
 }

@@ -289,7 +289,7 @@ fn overlay<T: Clone>(child: &mut Vec<T>, parent: &[T], name: impl Fn(&T) -> &Str
 /// Calls `each` for every template of the cube's members.
 fn templates(cube: &mut RawCube, mut each: impl FnMut(&mut SqlTemplate)) {
     for measure in &mut cube.measures {
-        measure.sql.iter_mut().chain(&mut measure.filters).for_each(&mut each);
+        measure.templates_mut().for_each(&mut each);
     }
     for dimension in &mut cube.dimensions {
         dimension_templates(dimension, &mut each);
@@ -351,6 +351,17 @@ fn rename_cube(cube: &mut RawCube, old: &str) {
             *drill = member.to_owned();
         }
     }
+    for stage in cube
+        .measures
+        .iter_mut()
+        .filter_map(|measure| measure.multi_stage.as_mut())
+    {
+        stage.names_mut(&mut |name| {
+            if let Some(member) = name.strip_prefix(&prefix) {
+                *name = member.to_owned();
+            }
+        });
+    }
 }
 
 /// The finished cube: titles made, references and drill members looked up.
@@ -377,6 +388,13 @@ fn finish(raw: &RawCube, alias_of: Option<&str>, known: &Known<'_>, problems: &m
                 Some(full) => *drill = full,
                 None => error(&measure.location, format!("{drill} is not defined")),
             }
+        }
+        if let Some(stage) = &mut measure.multi_stage {
+            let location = stage.location.clone();
+            stage.names_mut(&mut |name| match grain_name(name, &own, &names, known) {
+                Some(full) => *name = full,
+                None => error(&location, format!("{name} is not defined")),
+            });
         }
     }
     if !raw.joins.is_empty() && !raw.dimensions.iter().any(|dimension| dimension.primary_key) {
@@ -434,6 +452,19 @@ fn full_name(written: &str, own: &str, names: &HashSet<String>, known: &Known<'_
     found.then(|| format!("{cube}.{member}"))
 }
 
+/// The full name of a member of a grain, with the granularity that may follow it.
+fn grain_name(written: &str, own: &str, names: &HashSet<String>, known: &Known<'_>) -> Option<String> {
+    let path: Vec<&str> = written.split('.').collect();
+    match path.as_slice() {
+        [member, granularity] if names.contains(*member) => Some(format!("{own}.{member}.{granularity}")),
+        [cube, member, granularity] => {
+            let full = full_name(&format!("{cube}.{member}"), own, names, known)?;
+            Some(format!("{full}.{granularity}"))
+        }
+        _ => full_name(written, own, names, known),
+    }
+}
+
 /// Marks members that cannot be answered: those of a blocked cube and those that need a join.
 fn block(raw: &mut RawCube) {
     let blocked = raw.blocked.clone();
@@ -443,7 +474,7 @@ fn block(raw: &mut RawCube) {
         }
     };
     for measure in &mut raw.measures {
-        let join = measure.sql.iter().chain(&measure.filters).any(SqlTemplate::needs_join);
+        let join = measure.templates().any(SqlTemplate::needs_join);
         needs(join, &mut measure.unsupported);
     }
     for dimension in &mut raw.dimensions {

@@ -446,6 +446,12 @@ impl Compiler<'_> {
                 measure.name
             )));
         }
+        if measure.is_staged() {
+            return Err(Error::invalid(format!(
+                "measure `{}` is computed over a window or in stages and cannot be used here",
+                measure.name
+            )));
+        }
         let filters: Result<Vec<Expr>> = measure
             .filters
             .iter()

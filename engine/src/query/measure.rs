@@ -49,7 +49,7 @@ pub fn aggregate(measure: &Measure, parts: &Parts) -> Result<Expr> {
         MeasureType::Min => expr_fn::min(sql()?),
         MeasureType::Max => expr_fn::max(sql()?),
         MeasureType::Number | MeasureType::String | MeasureType::Boolean | MeasureType::Time => return sql(),
-        MeasureType::RunningTotal => return Err(not_yet(measure)),
+        MeasureType::RunningTotal | MeasureType::Rank | MeasureType::NumberAgg => return Err(staged(measure)),
         MeasureType::Funnel => return Err(Error::internal("a funnel's measure is planned by the funnel")),
     };
     let aggregated = filtered(aggregated, parts.filter.as_ref());
@@ -88,7 +88,7 @@ pub fn of_row(measure: &Measure, parts: &Parts) -> Result<Expr> {
         (MeasureType::Count | MeasureType::CountDistinct | MeasureType::CountDistinctApprox, Some(sql)) => {
             when(sql.clone().is_not_null(), lit(1_i64)).end()?
         }
-        (MeasureType::RunningTotal, _) => return Err(not_yet(measure)),
+        (MeasureType::RunningTotal | MeasureType::Rank | MeasureType::NumberAgg, _) => return Err(staged(measure)),
         (_, Some(sql)) => sql.clone(),
         (_, None) => return aggregate(measure, parts),
     };
@@ -98,9 +98,9 @@ pub fn of_row(measure: &Measure, parts: &Parts) -> Result<Expr> {
     })
 }
 
-fn not_yet(measure: &Measure) -> Error {
+fn staged(measure: &Measure) -> Error {
     Error::invalid(format!(
-        "measure `{}` is not answered yet: its type is `{}`",
+        "measure `{}` of type `{}` is no aggregate of rows",
         measure.name,
         measure.kind.row().yaml
     ))

@@ -127,6 +127,8 @@ pub struct Query {
     pub ungrouped: bool,
     /// Whether an ungrouped query may leave out the primary keys, as queries in SQL do.
     pub ungrouped_without_primary_key: bool,
+    /// Whether buckets without rows are added to the answer; `None` adds none, as Cube.
+    pub fill: Option<Fill>,
     /// Ways through the joins that the query must take, each a list of cubes' names.
     pub join_hints: Vec<Vec<String>>,
     /// Claims of the verified token: what `SECURITY_CONTEXT` and access policies see. An object, or null without a token.
@@ -150,11 +152,22 @@ impl Default for Query {
             total: false,
             ungrouped: false,
             ungrouped_without_primary_key: false,
+            fill: None,
             join_hints: Vec::new(),
             security_context: Arc::new(serde_json::Value::Null),
             timezone: Tz::UTC,
         }
     }
+}
+
+/// How missing buckets are filled: with rows for every bucket of the date range, for each combination of dimension values
+/// that the answer has. Time dimensions with a granularity and without a date range stay as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fill {
+    /// Counts and sums are 0, other measures null.
+    Zero,
+    /// All measures are null.
+    Null,
 }
 
 /// A cell of an answer.

@@ -251,6 +251,8 @@ fn is_additive(kind: MeasureType) -> bool {
         | MeasureType::Boolean
         | MeasureType::Time
         | MeasureType::RunningTotal
+        | MeasureType::Rank
+        | MeasureType::NumberAgg
         | MeasureType::Funnel => false,
     }
 }

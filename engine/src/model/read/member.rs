@@ -53,6 +53,8 @@ impl Reader {
         let path = format!("measures.{name}");
         let unsupported = self.unanswered(&fields, &path);
         let kind = self.measure_type(&fields, node.line, &path);
+        let stages = self.stages(&fields, node.line, &path, kind);
+        let unsupported = unsupported.or(stages.unsupported);
         let sql = self.template(&fields, "sql", &path);
         if let Some(kind) = kind
             && kind.row().needs_sql
@@ -62,7 +64,6 @@ impl Reader {
             self.error(node.line, format!("({path}.sql) is required"));
         }
         let runs = kind == Some(MeasureType::RunningTotal);
-        let unsupported = unsupported.or_else(|| runs.then(|| "running_total".to_owned()));
         let mut filters = Vec::new();
         if let Some(list) = fields.get("filters") {
             let path = format!("{path}.filters");
@@ -80,8 +81,8 @@ impl Reader {
             format: fields.get("format").map(Node::json),
             currency: self.currency(&fields, &path),
             meta: fields.get("meta").map(Node::json),
-            rolling_window: None,
-            multi_stage: None,
+            rolling_window: stages.rolling_window,
+            multi_stage: stages.multi_stage,
             origin: None,
             unsupported,
             location: self.at(node.line),
@@ -96,7 +97,10 @@ impl Reader {
         };
         let kind = MeasureType::from_yaml(&yaml::snake_case(&written));
         if kind.is_none() {
+            let staged = [MeasureType::Rank, MeasureType::NumberAgg];
+            let multi_stage = fields.get("multi_stage").is_some();
             let writable = MEASURE_TYPES.iter().filter(|row| row.kind != MeasureType::Funnel);
+            let writable = writable.filter(|row| multi_stage || !staged.contains(&row.kind));
             let names: Vec<&str> = writable.map(|row| row.agg_type).collect();
             let line = fields.line("type", line);
             self.error(line, format!("\"{path}.type\" must be one of [{}]", names.join(", ")));

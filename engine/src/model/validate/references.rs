@@ -74,7 +74,7 @@ fn members(cube: &Cube) -> BTreeMap<&str, Open<'_>> {
     let mut open = BTreeMap::new();
     for measure in &cube.measures {
         let entry = Open {
-            templates: measure.sql.iter().chain(&measure.filters).collect(),
+            templates: measure.templates().collect(),
             location: &measure.location,
         };
         open.insert(measure.name.as_str(), entry);

@@ -12,6 +12,7 @@ use axum::http::{Method, StatusCode, Uri};
 use engine::clock::Clock;
 use engine::{Engine, EngineOptions};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What every route can reach. One for the whole life of the server.
 #[derive(Debug)]
@@ -56,7 +57,11 @@ impl App {
         let projects = Projects::open(&settings.data_dir)?;
         let tokens = Verifier::new(&token_rules(&settings, &secrets));
         Ok(Arc::new(App {
-            answers: Answers::new(settings.memory_bytes, Arc::clone(engine.metrics())),
+            answers: Answers::new(
+                settings.memory_bytes,
+                Duration::from_millis(settings.continue_wait_ms),
+                Arc::clone(engine.metrics()),
+            ),
             engine,
             settings,
             projects,

@@ -85,6 +85,8 @@ pub struct Settings {
     pub flush_bytes_max: usize,
     /// Threads that answer queries.
     pub query_threads: usize,
+    /// Time after which a client of a long query is told to ask again, in milliseconds.
+    pub continue_wait_ms: u64,
     /// Rows of an answer whose query names no limit.
     pub query_limit_rows_default: u64,
     /// Rows of an answer at the most.

@@ -36,8 +36,6 @@ pub const QUERY_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a token; more is not looked at.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
-/// Time after which a client of a long query is told to ask again, as Cube: it must answer before proxies give up.
-pub const CONTINUE_WAIT: Duration = Duration::from_secs(10);
 /// Time that a query runs on when nobody asks for it any more; clients ask again at once.
 pub const DETACHED_QUERY_MAX: Duration = Duration::from_secs(60);
 /// Time that a finished answer waits for a client that was told to ask again.

@@ -56,6 +56,7 @@ impl Settings {
             flush_rows_max: 0,
             flush_bytes_max: 0,
             query_threads: 1,
+            continue_wait_ms: 0,
             query_limit_rows_default: 0,
             query_limit_rows_max: 0,
             trusted_proxies: Vec::new(),
@@ -145,6 +146,10 @@ settings! {
         };
         Ok(())
     };
+
+    "continue_wait_ms", ["TALLY_CONTINUE_WAIT_MS"], "10000", "MILLISECONDS", false,
+    "Time after which a client of a long query reads `Continue wait` and asks again, as Cube's clients do. Shorter than the patience of the proxies between.",
+    |s, v| { s.continue_wait_ms = positive(v)?; Ok(()) };
 
     "query_limit_rows_default", ["TALLY_QUERY_LIMIT_ROWS_DEFAULT", "CUBEJS_DB_QUERY_DEFAULT_LIMIT"], "10000", "ROWS", false,
     "Rows of an answer whose query names no limit.",

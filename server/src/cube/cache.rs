@@ -8,7 +8,7 @@
 //! [`CLOCK_ANSWER_MICROS_MAX`].
 
 use super::error::ApiResult;
-use super::pending::{Key, Landed, Pending};
+use super::pending::{Key, Landed, Patience, Pending};
 use axum::body::Bytes;
 use engine::DataVersion;
 use engine::clock::Micros;
@@ -18,6 +18,7 @@ use futures::future::BoxFuture;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[cfg(test)]
 mod tests;
@@ -111,8 +112,9 @@ impl std::fmt::Debug for Answers {
 }
 
 impl Answers {
-    /// An empty cache for an engine with this memory budget.
-    pub fn new(memory_bytes: usize, metrics: Arc<Metrics>) -> Self {
+    /// An empty cache for an engine with this memory budget. Clients whose query takes longer than `continue_wait` are
+    /// told to ask again.
+    pub fn new(memory_bytes: usize, continue_wait: Duration, metrics: Arc<Metrics>) -> Self {
         let bytes = memory_bytes / BUDGET_PART;
         let options = quick_cache::OptionsBuilder::new()
             .estimated_items_capacity((bytes / ANSWER_BYTES_USUAL).max(16))
@@ -126,7 +128,7 @@ impl Answers {
         };
         Self {
             kept: Arc::new(kept),
-            pending: Pending::default(),
+            pending: Pending::new(Patience::answering_within(continue_wait)),
             answer_bytes_max: bytes / ANSWER_PART_MAX,
             metrics,
         }

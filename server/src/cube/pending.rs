@@ -32,11 +32,12 @@ pub struct Patience {
     pub detached: usize,
 }
 
-impl Default for Patience {
-    fn default() -> Self {
+impl Patience {
+    /// The usual bounds, and clients that are told to ask again after `answer`.
+    pub fn answering_within(answer: Duration) -> Self {
         use crate::limits;
         Self {
-            answer: limits::CONTINUE_WAIT,
+            answer,
             abandoned: limits::DETACHED_QUERY_MAX,
             unfetched: limits::UNFETCHED_ANSWER_MAX,
             detached: limits::DETACHED_QUERIES_MAX,
@@ -78,12 +79,6 @@ struct Flights<T> {
 pub struct Pending<T> {
     patience: Patience,
     flights: Mutex<Flights<T>>,
-}
-
-impl<T: Clone + Send + Sync + 'static> Default for Pending<T> {
-    fn default() -> Self {
-        Self::new(Patience::default())
-    }
 }
 
 impl<T> std::fmt::Debug for Pending<T> {

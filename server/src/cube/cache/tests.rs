@@ -20,7 +20,7 @@ impl Bench {
     fn new(memory_bytes: usize) -> Self {
         let metrics = Arc::new(Metrics::default());
         Self {
-            answers: Answers::new(memory_bytes, Arc::clone(&metrics)),
+            answers: Answers::new(memory_bytes, Duration::from_secs(10), Arc::clone(&metrics)),
             metrics,
             computed: AtomicUsize::new(0),
         }

@@ -6,9 +6,8 @@ const KEY: Key = [1; 32];
 
 fn pending(answer_ms: u64, detached: usize) -> Pending<String> {
     Pending::new(Patience {
-        answer: Duration::from_millis(answer_ms),
         detached,
-        ..Patience::default()
+        ..Patience::answering_within(Duration::from_millis(answer_ms))
     })
 }
 

@@ -55,7 +55,7 @@ const RECORDED_MICROS: i64 = 1_795_405_400_000_000;
 const RECORDINGS: &[Recording] = &[
     Recording {
         file: "cube-1.6.57-main",
-        differences: &["differences.txt"],
+        differences: &["differences.txt", "differences-unanswered.txt"],
         micros: RECORDED_MICROS,
         rules: Rules::default,
         equal_percent_min: EQUAL_PERCENT_MIN_1_6,
@@ -69,14 +69,14 @@ const RECORDINGS: &[Recording] = &[
     },
     Recording {
         file: "cube-1.7.43-main",
-        differences: &["differences-1.7.43.txt"],
+        differences: &["differences-1.7.43.txt", "differences-unanswered.txt"],
         micros: RECORDED_MICROS,
         rules: Rules::default,
         equal_percent_min: EQUAL_PERCENT_MIN_OTHERS,
     },
     Recording {
         file: "cube-0.35.81-main",
-        differences: &["differences-0.35.81.txt"],
+        differences: &["differences-0.35.81.txt", "differences-unanswered.txt"],
         micros: RECORDED_MICROS,
         rules: Rules::of_an_older_version,
         equal_percent_min: EQUAL_PERCENT_MIN_OTHERS,
@@ -249,11 +249,17 @@ impl Outcome {
         for (name, difference) in &self.different {
             match known.iter().position(|(pattern, _)| matches(pattern, name)) {
                 Some(index) => hits[index] += 1,
-                None => drop(writeln!(wrong, "{file}: {name} differs, but is not listed: {difference}")),
+                None => drop(writeln!(
+                    wrong,
+                    "{file}: {name} differs, but is not listed: {difference}"
+                )),
             }
         }
         let percent = self.equal_percent();
-        let mut report = format!("{file}: {} of {} records are equal, {percent:.1} %\n", self.equal, self.all);
+        let mut report = format!(
+            "{file}: {} of {} records are equal, {percent:.1} %\n",
+            self.equal, self.all
+        );
         for (feature, (equal, all)) in self.by_feature.iter().filter(|(_, (equal, all))| equal < all) {
             let _ = writeln!(report, "  {feature}: {equal} of {all}");
         }

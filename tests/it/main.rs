@@ -11,6 +11,7 @@ mod support;
 mod cache;
 mod cube;
 mod cube_conformance;
+mod cube_generated;
 mod funnels;
 mod hostile;
 mod ingest;

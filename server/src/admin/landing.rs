@@ -2,13 +2,25 @@
 
 use crate::app::SharedApp;
 use axum::extract::State;
-use axum::response::Html;
+use axum::http::{HeaderMap, header};
+use axum::response::{Html, IntoResponse, Response};
 
-/// The page.
-pub(super) async fn page(State(app): State<SharedApp>) -> Html<String> {
+/// What Cube 1.6 says at `/`. Probes of installations that ran Cube look for it.
+const CUBE_PAGE: &str = "<html><body>Cube.js server is running in production mode. <a href=\"https://cube.dev/docs/deployment/production-checklist\">Learn more about production mode</a>.</body></html>";
+
+/// The page for browsers, which ask for HTML; everybody else reads what Cube says.
+pub(super) async fn page(State(app): State<SharedApp>, headers: HeaderMap) -> Response {
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    if accepted.is_some_and(|accepted| accepted.contains("text/html")) {
+        return Html(for_people(&app)).into_response();
+    }
+    ([(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")], Html(CUBE_PAGE)).into_response()
+}
+
+fn for_people(app: &SharedApp) -> String {
     let base = &app.settings.base_path;
     let version = env!("CARGO_PKG_VERSION");
-    Html(format!(
+    format!(
         r#"<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -28,5 +40,5 @@ pub(super) async fn page(State(app): State<SharedApp>) -> Html<String> {
 <p>On the machine it runs on: <code>tally project list</code> shows the write keys, <code>tally token</code> makes a token,
 <code>tally config</code> explains the settings, <code>tally --help</code> the rest.</p>
 "#
-    ))
+    )
 }

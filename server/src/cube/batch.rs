@@ -2,6 +2,7 @@
 
 use super::error::{ApiError, ApiResult};
 use super::normalize::{self, Defaults, Normalized};
+use super::refused;
 use engine::limits::QUERY_MEMBERS_MAX;
 use serde_json::{Map, Value};
 
@@ -72,8 +73,11 @@ impl Batch {
 
 fn object(query: &Value) -> ApiResult<Map<String, Value>> {
     match query {
-        Value::Object(fields) => Ok(fields.clone()),
-        Value::Null => Err(ApiError::bad_request("Query param is required")),
+        Value::Object(fields) => {
+            refused::before_schema(fields)?;
+            Ok(fields.clone())
+        }
+        Value::Null => Err(refused::no_query()),
         _ => Err(ApiError::format("\"value\" must be of type object")),
     }
 }

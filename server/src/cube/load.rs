@@ -7,6 +7,7 @@ use super::members::Members;
 use super::normalize::Normalized;
 use super::pending::Key;
 use super::pivot::pivot_query;
+use super::refused;
 use super::rows::{Extra, Rows};
 use crate::auth::SecurityContext;
 use engine::Engine;
@@ -97,6 +98,8 @@ pub async fn answers(engine: &Engine, context: &SecurityContext, batch: &Batch) 
     let mut annotations = Vec::with_capacity(batch.queries.len());
     for query in &batch.queries {
         let members = Members::find(&model, query)?;
+        refused::by_planner(query)?;
+        refused::by_database(&model, query)?;
         members.check_visible()?;
         annotations.push(annotation(&model, &members));
     }

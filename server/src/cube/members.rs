@@ -85,6 +85,11 @@ impl<'m> Members<'m> {
         )))
     }
 
+    /// Whether the model hides none of the selected members.
+    pub fn are_visible(&self) -> bool {
+        self.check_visible().is_ok()
+    }
+
     /// Refuses queries that select a member the model hides.
     ///
     /// # Errors
@@ -180,13 +185,26 @@ fn time<'m>(
         }
     }
     if found.member.kind != DimensionType::Time {
-        return Err(ApiError::bad_request(format!(
+        return Err(no_time(&found, time));
+    }
+    Ok((found, time))
+}
+
+/// A time dimension that is no time. With a date range PostgreSQL under Cube says what it cannot compare.
+fn no_time(found: &Found<'_, Dimension>, time: &QueryTimeDimension) -> ApiError {
+    let kind = match found.member.kind {
+        DimensionType::Boolean => "boolean",
+        DimensionType::Number => "numeric",
+        _ => "text",
+    };
+    ApiError::bad_request(match time.date_range {
+        Some(_) => format!("Error: operator does not exist: {kind} >= timestamp with time zone"),
+        None => format!(
             "Error: '{}' is of type {}; a time dimension is needed",
             found.path,
             found.member.kind.name()
-        )));
-    }
-    Ok((found, time))
+        ),
+    })
 }
 
 /// The members of every query, found: what `/v1/sql` and `/v1/dry-run` check without running anything.

@@ -19,6 +19,7 @@ mod members;
 mod meta;
 mod pending;
 mod pivot;
+mod refused;
 mod rows;
 mod sql;
 mod transformed;

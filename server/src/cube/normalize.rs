@@ -2,7 +2,7 @@
 //! the answer to fill gaps and to pivot.
 
 use super::error::{ApiError, ApiResult};
-use super::validate;
+use super::{refused, validate};
 use crate::auth::SecurityContext;
 use crate::config::Settings;
 use chrono_tz::{TZ_VARIANTS, Tz};
@@ -129,6 +129,7 @@ pub fn normalize(query: &Map<String, Value>, cache: Option<&Value>, defaults: De
         query.insert("cacheMode".to_owned(), mode);
     }
     validate::check(&query)?;
+    refused::after_schema(&query)?;
     let timezone = query
         .get("timezone")
         .filter(|v| !validate::is_falsy(v))

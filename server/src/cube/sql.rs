@@ -6,9 +6,10 @@ use super::error::ApiResult;
 use super::members::{Members, find_all};
 use super::normalize::Normalized;
 use super::pivot::merged;
+use super::refused;
 use super::transformed::transformed;
 use crate::auth::SecurityContext;
-use engine::Engine;
+use engine::{Engine, ErrorKind};
 use serde_json::{Map, Value, json};
 
 /// The body of `/v1/sql`: one object, or an array of them for several queries.
@@ -20,7 +21,18 @@ pub async fn sql(engine: &Engine, context: &SecurityContext, batch: &Batch) -> A
     let members = find_all(&model, batch)?;
     let mut all = Vec::with_capacity(batch.queries.len());
     for (query, members) in batch.queries.iter().zip(&members) {
-        let text = engine.explain(context.project(), &query.to_query(context)).await?;
+        refused::by_planner(query)?;
+        let text = match engine.explain(context.project(), &query.to_query(context)).await {
+            Ok(text) => text,
+            // Cube writes SQL without asking whether it may run, and its database refuses it later. A comment says so.
+            Err(error) if error.kind() == ErrorKind::Execution || !members.are_visible() => {
+                format!("-- Error: {}", error.message().replace('\n', " "))
+            }
+            Err(_) if refused::by_database(&model, query).is_err() => {
+                "-- Error: a segment is compared with a value; name it in `segments`".to_owned()
+            }
+            Err(error) => return Err(error.into()),
+        };
         let can_use = transformed(&model, query, members);
         all.push(json!({"sql": description(query, members, text, can_use), "dataSource": "default"}));
     }

@@ -134,9 +134,11 @@ fn one_of(at: &str, value: &Value, allowed: &[&str]) -> Result<(), String> {
     }
 }
 
+/// The texts `true` and `false` pass Cube's schema too; what becomes of them then is told by `refused::after_schema`.
 fn boolean(at: &str, value: &Value) -> Result<(), String> {
     match value {
         Value::Bool(_) => Ok(()),
+        Value::String(text) if matches!(text.to_ascii_lowercase().as_str(), "true" | "false") => Ok(()),
         _ => Err(format!("\"{at}\" must be a boolean")),
     }
 }

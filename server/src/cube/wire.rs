@@ -55,7 +55,8 @@ impl Params {
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
-        let syntax = |text| ApiError::bad_request(format!("SyntaxError: {text}"));
+        // The body parser in front of Cube gives its error no status.
+        let syntax = |text| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("SyntaxError: {text}"));
         match json_text::parse(text).map_err(syntax)? {
             Value::Object(fields) => Ok(Self { fields }),
             _ => Err(ApiError::bad_request("The body must be a JSON object")),

@@ -14,7 +14,10 @@ fn refusal(query: Value) -> String {
 fn violations_are_worded_as_cube_words_them() {
     let pattern = r"fails to match the required pattern: /^[a-zA-Z0-9_]+\.[a-zA-Z0-9_]+$/";
     let table = [
-        (json!({"measures": "T.c"}), "\"measures\" must be an array".to_owned()),
+        (
+            json!({"timeDimensions": "T.c"}),
+            "\"timeDimensions\" must be an array".to_owned(),
+        ),
         (
             json!({"measures": ["count"]}),
             format!("\"measures[0]\" with value \"count\" {pattern}"),

@@ -24,7 +24,9 @@ const ROWS: usize = 400;
 const QUERIES: u64 = 120;
 
 fn from_environment(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+    std::env::var(name).map_or(default, |text| {
+        text.parse().unwrap_or_else(|_| panic!("{name} is a number"))
+    })
 }
 
 /// A server that holds `rows`: in the buffer, or flushed in three parts.
@@ -48,7 +50,11 @@ fn server(rows: &[Row], flushed: bool, threads: usize) -> Server {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     let count = json!({"measures": [format!("{CUBE}.count")]});
     while server.client().load(PROJECT, &count).status != 200 {
-        assert!(std::time::Instant::now() < deadline, "{:#?}", server.model_problems(PROJECT));
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{:#?}",
+            server.model_problems(PROJECT)
+        );
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     server
@@ -67,20 +73,33 @@ fn shown(value: &Value, expected: &Cell) -> String {
 
 /// The columns of a row as one text.
 fn line(columns: &[(String, String)]) -> String {
-    columns.iter().map(|(name, cell)| format!("{name}={cell}")).collect::<Vec<_>>().join(" ")
+    columns
+        .iter()
+        .map(|(name, cell)| format!("{name}={cell}"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn expected_line(row: &Answered) -> String {
-    line(&row.iter().map(|(name, cell)| (name.clone(), cell.shown())).collect::<Vec<_>>())
+    line(
+        &row.iter()
+            .map(|(name, cell)| (name.clone(), cell.shown()))
+            .collect::<Vec<_>>(),
+    )
 }
 
 /// What the row of an answer shows for the columns of `like`.
 fn got_line(row: &Map<String, Value>, like: &Answered) -> Result<String, String> {
     let cell = |(name, expected): (&String, &Cell)| {
-        let value = row.get(&format!("{CUBE}.{name}")).ok_or_else(|| format!("no column {name} in {row:?}"))?;
+        let value = row
+            .get(&format!("{CUBE}.{name}"))
+            .ok_or_else(|| format!("no column {name} in {row:?}"))?;
         Ok((name.clone(), shown(value, expected)))
     };
-    like.iter().map(cell).collect::<Result<Vec<_>, String>>().map(|columns| line(&columns))
+    like.iter()
+        .map(cell)
+        .collect::<Result<Vec<_>, String>>()
+        .map(|columns| line(&columns))
 }
 
 /// A row that has a value in every column, to know their kinds.
@@ -150,17 +169,26 @@ fn generated_queries_answer_as_a_naive_evaluation() {
         .into_iter()
         .map(|(flushed, threads)| {
             let place = if flushed { "Parquet" } else { "the buffer" };
-            (format!("{place}, {threads} partitions"), server(&rows, flushed, threads))
+            (
+                format!("{place}, {threads} partitions"),
+                server(&rows, flushed, threads),
+            )
         })
         .collect();
-    let clients: Vec<(&str, Client)> = servers.iter().map(|(name, server)| (name.as_str(), server.client())).collect();
+    let clients: Vec<(&str, Client)> = servers
+        .iter()
+        .map(|(name, server)| (name.as_str(), server.client()))
+        .collect();
     let mut wrong = Vec::new();
     for number in 0..count {
         let asked = Asked::random(&mut random);
         let all = naive::answer(&rows, &asked);
         for (name, client) in &clients {
             if let Err(difference) = check(&asked, &all, &ask(client, &asked)) {
-                wrong.push(format!("query {number} of seed {seed}, {name}: {difference}\n  {}", asked.json()));
+                wrong.push(format!(
+                    "query {number} of seed {seed}, {name}: {difference}\n  {}",
+                    asked.json()
+                ));
                 break;
             }
         }

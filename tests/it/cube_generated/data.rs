@@ -5,7 +5,17 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 /// Pages, with what `LIKE` treats specially.
-pub const PAGES: &[&str] = &["/", "/a", "/a_b", "/axb", "/a%b", "/docs", "/docs/start", "/Docs", "/été"];
+pub const PAGES: &[&str] = &[
+    "/",
+    "/a",
+    "/a_b",
+    "/axb",
+    "/a%b",
+    "/docs",
+    "/docs/start",
+    "/Docs",
+    "/été",
+];
 /// Countries.
 pub const COUNTRIES: &[&str] = &["DE", "FR", "US", "BR"];
 

@@ -174,7 +174,9 @@ fn passes(cell: &Cell, leaf: &Leaf) -> bool {
         _ if *cell == Cell::Null => negated != null_asked,
         "equals" | "notEquals" => values.iter().any(|value| parsed(value, cell) == *cell) != negated,
         _ => {
-            let Cell::Text(subject) = cell else { panic!("{cell:?} is no text") };
+            let Cell::Text(subject) = cell else {
+                panic!("{cell:?} is no text")
+            };
             values.iter().any(|value| matches(leaf.operator, subject, value)) != negated
         }
     }
@@ -216,7 +218,7 @@ fn holds(node: &Node, leaf: &dyn Fn(&Leaf) -> bool) -> bool {
 
 fn in_segment(row: &Row, segment: &str) -> bool {
     match segment {
-        "mobile" => row.mobile == Some(true),
+        "onMobile" => row.mobile == Some(true),
         _ => matches!(row.country, Some("DE" | "FR")),
     }
 }
@@ -250,7 +252,7 @@ fn measure(rows: &[&Row], name: &str) -> Cell {
     let count = rows.len() as f64;
     match name {
         "count" => Cell::Number(count),
-        "amount" => number(sum(amounts())),
+        "totalAmount" => number(sum(amounts())),
         "averageAmount" => number(sum(amounts()).map(|sum| sum / amounts().count() as f64)),
         "leastQuantity" => number(rows.iter().filter_map(|row| row.quantity).min().map(|n| n as f64)),
         "mostAmount" => number(amounts().reduce(f64::max)),
@@ -276,7 +278,7 @@ fn row_measure(row: &Row, name: &str) -> Cell {
         "count" => Cell::Number(1.0),
         "mobileCount" => number(mobile.then_some(1.0)),
         "mobileAmount" if !(mobile && row.quantity.is_some_and(|n| n > 2)) => Cell::Null,
-        "amount" | "averageAmount" | "mostAmount" | "mobileAmount" => number(row.amount),
+        "totalAmount" | "averageAmount" | "mostAmount" | "mobileAmount" => number(row.amount),
         "leastQuantity" => number(row.quantity.map(|n| n as f64)),
         other => panic!("{other} is not asked ungrouped"),
     }

@@ -11,7 +11,7 @@ pub const CUBE: &str = "Visits";
 
 const MEASURES: &[&str] = &[
     "count",
-    "amount",
+    "totalAmount",
     "averageAmount",
     "leastQuantity",
     "mostAmount",
@@ -26,14 +26,16 @@ const MEASURES: &[&str] = &[
 /// Measures that have a value for a single row.
 const ROW_MEASURES: &[&str] = &[
     "count",
-    "amount",
+    "totalAmount",
     "averageAmount",
     "leastQuantity",
     "mostAmount",
     "mobileCount",
     "mobileAmount",
 ];
-const DIMENSIONS: &[&str] = &["page", "country", "quantity", "amount", "mobile", "size", "at", "seen", "id"];
+const DIMENSIONS: &[&str] = &[
+    "page", "country", "quantity", "amount", "mobile", "size", "at", "seen", "id",
+];
 const GRANULARITIES: &[&str] = &["second", "minute", "hour", "day", "week", "month", "quarter", "year"];
 const CUSTOM: &[&str] = &["fifteen_minutes", "ten_days", "sunday_week", "fiscal_year", "half_year"];
 const ZONES: &[Tz] = &[
@@ -164,8 +166,14 @@ fn times(random: &mut Random) -> Vec<Time> {
             let to = from + TimeDelta::days(random.below(120) as i64);
             match random.below(3) {
                 // Hours at which no clock changes.
-                0 => (from.and_hms_opt(10, 15, 0).unwrap(), to.and_hms_opt(17, 30, 20).unwrap()),
-                _ => (from.and_hms_opt(0, 0, 0).unwrap(), to.and_hms_milli_opt(23, 59, 59, 999).unwrap()),
+                0 => (
+                    from.and_hms_opt(10, 15, 0).unwrap(),
+                    to.and_hms_opt(17, 30, 20).unwrap(),
+                ),
+                _ => (
+                    from.and_hms_opt(0, 0, 0).unwrap(),
+                    to.and_hms_milli_opt(23, 59, 59, 999).unwrap(),
+                ),
             }
         });
         Time {
@@ -188,8 +196,8 @@ fn texts(random: &mut Random, most: u64, mut value: impl FnMut(&mut Random) -> S
 
 fn leaf(random: &mut Random, member: &'static str) -> Leaf {
     let (operators, values): (&[&'static str], Vec<Option<String>>) = match member {
-        "quantity" | "amount" | "averageAmount" | "leastQuantity" | "mostAmount" | "count" | "pages"
-        | "mobileCount" | "mobileAmount" | "mobileShare" => {
+        "quantity" | "amount" | "totalAmount" | "averageAmount" | "leastQuantity" | "mostAmount" | "count"
+        | "pages" | "mobileCount" | "mobileAmount" | "mobileShare" => {
             let value = |random: &mut Random| match random.below(3) {
                 0 => (random.below(120) as f64 / 4.0 - 5.0).to_string(),
                 _ => random.below(12).to_string(),
@@ -241,8 +249,14 @@ fn node(random: &mut Random, members: &[&'static str], depth: u32) -> Node {
         let member = pick(random, members);
         return Node::Leaf(leaf(random, member));
     }
-    let inner = (0..1 + random.below(3)).map(|_| node(random, members, depth - 1)).collect();
-    if random.below(2) == 0 { Node::And(inner) } else { Node::Or(inner) }
+    let inner = (0..1 + random.below(3))
+        .map(|_| node(random, members, depth - 1))
+        .collect();
+    if random.below(2) == 0 {
+        Node::And(inner)
+    } else {
+        Node::Or(inner)
+    }
 }
 
 fn nodes(random: &mut Random, members: &[&'static str]) -> Vec<Node> {
@@ -268,7 +282,7 @@ impl Asked {
             dimensions: some(random, DIMENSIONS, 2),
             times: times(random),
             segments: match random.below(4) {
-                0 => some(random, &["mobile", "european"], 2),
+                0 => some(random, &["onMobile", "european"], 2),
                 _ => Vec::new(),
             },
             filters: nodes(random, DIMENSIONS),
@@ -300,7 +314,11 @@ impl Asked {
 
     fn columns(&self) -> Vec<String> {
         let times = self.times.iter().filter_map(Time::column);
-        let names = self.dimensions.iter().chain(&self.measures).map(|name| (*name).to_owned());
+        let names = self
+            .dimensions
+            .iter()
+            .chain(&self.measures)
+            .map(|name| (*name).to_owned());
         names.chain(times).collect()
     }
 
@@ -342,7 +360,10 @@ impl Asked {
         set("dimensions", self.dimensions.iter().map(|name| full(name)).collect());
         set("segments", self.segments.iter().map(|name| full(name)).collect());
         set("timeDimensions", self.times.iter().map(Time::json).collect());
-        set("filters", self.filters.iter().chain(&self.having).map(Node::json).collect());
+        set(
+            "filters",
+            self.filters.iter().chain(&self.having).map(Node::json).collect(),
+        );
         if let Some(order) = &self.order {
             let pair = |(column, desc): &(String, bool)| json!([full(column), if *desc { "desc" } else { "asc" }]);
             set("order", order.iter().map(pair).collect());

@@ -1,5 +1,6 @@
 use super::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 fn asked(version: u64, now: Micros) -> Asked {
     Asked {

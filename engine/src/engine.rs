@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::exec::{QuerySession, SessionOptions};
 use crate::ingest::admission::Admission;
 use crate::ingest::buffer::Projects;
+use crate::ingest::compactor::{self, CompactionBudget};
 use crate::ingest::flusher::{self, Which};
 use crate::ingest::group_commit::Committer;
 use crate::ingest::replay::replay;
@@ -76,6 +77,7 @@ pub struct Engine {
     shared: Arc<Shared>,
     committer: Mutex<Option<(Committer, JoinHandle<()>)>>,
     flusher: AbortHandle,
+    compactor: AbortHandle,
     catalog: Catalog,
     queries: QuerySession,
 }
@@ -117,6 +119,7 @@ impl Engine {
             admission: Admission::new(options.memory_bytes / 4),
             projects: Projects::default(),
             metrics: Arc::new(Metrics::default()),
+            compaction: CompactionBudget::new(options.memory_bytes / 8),
             policy: FlushPolicy {
                 interval_ms: options.flush_interval_ms,
                 rows_max: options.flush_rows_max,
@@ -128,11 +131,13 @@ impl Engine {
         replay(&shared).await?;
         let committer = Committer::start(Arc::clone(&shared))?;
         let flusher = tokio::spawn(flusher::run(Arc::downgrade(&shared))).abort_handle();
+        let compactor = tokio::spawn(compactor::run(Arc::downgrade(&shared))).abort_handle();
         Ok(Arc::new(Self {
             options,
             shared,
             committer: Mutex::new(Some(committer)),
             flusher,
+            compactor,
             catalog,
             queries,
         }))
@@ -228,6 +233,15 @@ impl Engine {
         self.shared.flush_round(Which::All).await
     }
 
+    /// Merges files of all projects in memory until nothing is worth merging; the background does the same in time.
+    /// Returns the number of merges.
+    ///
+    /// # Errors
+    /// `Storage` when files cannot be read or written; the tables are as before.
+    pub async fn compact(&self) -> Result<u64> {
+        self.shared.compact_all().await
+    }
+
     /// Takes no more events, flushes, and stops the background work.
     ///
     /// # Errors
@@ -242,6 +256,7 @@ impl Engine {
             }
         }
         self.flusher.abort();
+        self.compactor.abort();
         self.flush().await
     }
 
@@ -259,6 +274,7 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.flusher.abort();
+        self.compactor.abort();
         let committer = self.committer.lock().take();
         if let Some((committer, thread)) = committer {
             drop(committer);

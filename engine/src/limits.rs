@@ -89,6 +89,22 @@ pub const FLUSH_PROJECTS_AT_ONCE: usize = 2;
 pub const FLUSH_RETRY_MS: u64 = 1_000;
 /// Longest wait after a failed flush, in milliseconds.
 pub const FLUSH_RETRY_MS_MAX: u64 = 60_000;
+/// Bytes from which a file is large enough to be left alone: some ten million events, one request to open.
+pub const COMPACTED_FILE_BYTES: u64 = 256 * 1024 * 1024;
+/// Level of zstd for compacted files: higher ones take several times as long for a few per cent.
+pub const COMPACTED_ZSTD_LEVEL: i32 = 3;
+/// Encoded bytes of a row group that is being merged, so that wide rows do not take more memory than narrow ones.
+pub const COMPACTION_ROW_GROUP_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Files merged at once. Each is open and holds a batch of rows.
+pub const COMPACTION_FILES_MAX: usize = 64;
+/// Milliseconds without a new file after which a day is merged into one file.
+pub const COMPACTION_QUIET_MS: u64 = 60 * 60 * 1000;
+/// Milliseconds between two looks for files to merge.
+pub const COMPACTION_INTERVAL_MS: u64 = 2_000;
+/// Milliseconds a file stays after the table let go of it: queries that began before may still read it.
+pub const REMOVED_FILE_KEEP_MS: u64 = 60 * 60 * 1000;
+/// Milliseconds between two looks for files that no table holds.
+pub const SWEEP_INTERVAL_MS: u64 = 10 * 60 * 1000;
 /// Bytes of a text bound in a file's statistics. Longer texts are cut (lower bound) or left out (upper bound).
 pub const STATS_TEXT_BYTES_MAX: usize = 128;
 /// Commits between two clean-ups of a table's log, which list its folder.

@@ -53,6 +53,14 @@ metrics! {
     sockets "tally_websockets" Gauge 1.0 "Open WebSocket connections.",
     subscriptions "tally_subscriptions" Gauge 1.0 "Queries that are answered again when their data changes.",
     pushes "tally_pushes_total" Counter 1.0 "Changed answers sent to subscribers.",
+    compactions "tally_compactions_total" Counter 1.0 "Merges of a day's files into one.",
+    compaction_failures "tally_compaction_failures_total" Counter 1.0 "Failed merges; the files stay as they were.",
+    compaction_micros "tally_compaction_seconds_total" Counter 0.000001 "Time in merges.",
+    compacted_files "tally_compacted_files_total" Counter 1.0 "Files that merges took the place of.",
+    compacted_bytes "tally_compacted_bytes_total" Counter 1.0 "Bytes of those files.",
+    compacted_duplicates "tally_compacted_duplicates_total" Counter 1.0 "Events left out by merges because the same event came before.",
+    swept_files "tally_swept_files_total" Counter 1.0 "Deleted files that no table held.",
+    swept_bytes "tally_swept_bytes_total" Counter 1.0 "Bytes of those files.",
     flushed_rows "tally_flushed_rows_total" Counter 1.0 "Rows moved from the buffer to the tables.",
 }
 

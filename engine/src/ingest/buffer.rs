@@ -108,7 +108,7 @@ impl Project {
 
     /// Tells that the rows are others now. To be called after they can be seen: whoever reads the new version must find
     /// them.
-    fn changed(&self) {
+    pub(super) fn changed(&self) {
         let version = DataVersion(self.versions.fetch_add(1, Ordering::Relaxed) + 1);
         self.version.send_replace(version);
     }

@@ -4,6 +4,7 @@
 pub mod admission;
 pub mod buffer;
 mod changes;
+pub mod compactor;
 pub mod flusher;
 pub mod group_commit;
 mod part;
@@ -18,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::wal::Wal;
 use admission::Admission;
 use buffer::Projects;
+use compactor::CompactionBudget;
 use object_store::ObjectStore;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -84,6 +86,8 @@ pub struct Shared {
     pub projects: Projects,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// What merging files may use.
+    pub compaction: CompactionBudget,
     /// When to flush.
     pub policy: FlushPolicy,
     /// The last WAL number whose rows are in the buffer or in the tables.

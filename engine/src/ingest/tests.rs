@@ -339,6 +339,7 @@ async fn a_group_that_cannot_be_written_is_refused_and_invisible() {
         admission: Admission::new(1 << 30),
         projects: Projects::default(),
         metrics: Arc::new(Metrics::default()),
+        compaction: compactor::CompactionBudget::new(1 << 24),
         policy: FlushPolicy {
             interval_ms: 1,
             rows_max: 1,
@@ -859,4 +860,93 @@ async fn measure_commit_latency() {
         started.elapsed(),
         reread.snapshot().files.len()
     );
+}
+
+/// Queries read while files are merged under them: every event is seen once at every moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn merging_files_changes_no_answer() {
+    let fixture = Fixture::memory();
+    let engine = fixture.open().await;
+    let p = project("p");
+    let appended = std::sync::atomic::AtomicU64::new(0);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let write = async {
+        for round in 0..40_usize {
+            engine
+                .append(&p, batch(ids(round * 25..(round + 1) * 25)))
+                .await
+                .unwrap();
+            appended.fetch_add(25, Ordering::SeqCst);
+            engine.flush().await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        done.store(true, Ordering::SeqCst);
+    };
+    let merge = async {
+        let mut merges = 0;
+        while !done.load(Ordering::SeqCst) {
+            merges += engine.compact().await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        merges + engine.compact().await.unwrap()
+    };
+    let read = async {
+        while !done.load(Ordering::SeqCst) {
+            let before = appended.load(Ordering::SeqCst);
+            let view = engine.view(&p).await.unwrap();
+            let after = appended.load(Ordering::SeqCst) + 25;
+            let buffered: usize = view.buffered_events.iter().map(RecordBatch::num_rows).sum();
+            let rows = view.events.rows() + buffered as u64;
+            assert!(
+                (before..=after).contains(&rows),
+                "{rows} rows between {before} and {after}"
+            );
+            tokio::task::yield_now().await;
+        }
+    };
+    let ((), merges, ()) = tokio::join!(write, merge, read);
+    assert!(merges >= 4, "{merges} merges");
+    let view = engine.view(&p).await.unwrap();
+    assert_eq!(view.events.rows(), 1_000);
+    assert!(view.events.files.len() <= 15, "{} files", view.events.files.len());
+    // The day is quiet for an hour: one file remains.
+    fixture
+        .clock
+        .set(fixture.clock.now_micros() + 2 * 3_600 * SECOND_MICROS);
+    engine.compact().await.unwrap();
+    let view = engine.view(&p).await.unwrap();
+    assert_eq!((view.events.rows(), view.events.files.len()), (1_000, 1));
+    engine.close().await.unwrap();
+    drop(engine);
+    let engine = fixture.open().await;
+    assert_eq!(engine.view(&p).await.unwrap().events.rows(), 1_000);
+}
+
+/// The same event again after its id was forgotten: the next merge takes it out and says so to those who keep answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_duplicate_leaves_with_the_next_merge() {
+    let fixture = Fixture::memory();
+    let engine = fixture.open().await;
+    let p = project("p");
+    engine.append(&p, batch(ids(0..10))).await.unwrap();
+    engine.flush().await.unwrap();
+    fixture
+        .clock
+        .set(fixture.clock.now_micros() + i64::from(limits::DEDUP_DAYS + 1) * DAY_MICROS);
+    engine.close().await.unwrap();
+    drop(engine);
+    let mut forgetful = fixture.options();
+    let other = tempfile::tempdir().unwrap();
+    forgetful.data_dir = other.path().to_owned();
+    let engine = fixture.open_with(forgetful).await;
+    let receipt = engine.append(&p, batch(ids(0..5))).await.unwrap();
+    assert_eq!(receipt.stored, 5, "the ids are forgotten");
+    engine.flush().await.unwrap();
+    assert_eq!(engine.view(&p).await.unwrap().events.rows(), 15);
+    fixture
+        .clock
+        .set(fixture.clock.now_micros() + 2 * 3_600 * SECOND_MICROS);
+    assert_eq!(engine.compact().await.unwrap(), 1);
+    assert_eq!(engine.view(&p).await.unwrap().events.rows(), 10);
+    assert_eq!(engine.metrics().compacted_duplicates.get(), 5);
 }

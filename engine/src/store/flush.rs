@@ -135,7 +135,7 @@ fn missing(name: &str) -> Error {
     Error::internal(format!("a buffered batch lacks the column `{name}`"))
 }
 
-fn texts<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray> {
+pub(super) fn texts<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray> {
     batch
         .column_by_name(name)
         .and_then(|array| array.as_string_opt::<i32>())
@@ -214,8 +214,12 @@ impl Sorted {
             .ok_or_else(|| Error::internal("a day outside of the sorted rows"))?;
         let sources: Vec<&RecordBatch> = self.batches.iter().collect();
         let mut stats = StatsCollector::default();
-        let mut writer =
-            ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties(self.kind))).map_err(not_encoded)?;
+        let mut writer = ArrowWriter::try_new(
+            Vec::new(),
+            Arc::clone(&schema),
+            Some(properties(self.kind, Compression::LZ4_RAW)),
+        )
+        .map_err(not_encoded)?;
         let mut pending: Vec<&[Place]> = places.chunks(limits::BUFFER_BATCH_ROWS).rev().collect();
         while let Some(chunk) = pending.pop() {
             let batch = match interleave_record_batch(&sources, chunk) {
@@ -256,7 +260,7 @@ fn date(day: i64) -> Result<String> {
 }
 
 /// How files are written. Fresh files are compressed for speed; compaction rewrites them for size.
-fn properties(kind: TableKind) -> WriterProperties {
+pub(super) fn properties(kind: TableKind, compression: Compression) -> WriterProperties {
     let schema = schema::of_files(kind);
     let ascending = |column: &Column| {
         let at = schema.index_of(column.name()).ok()?;
@@ -270,7 +274,7 @@ fn properties(kind: TableKind) -> WriterProperties {
     let builder = WriterProperties::builder()
         .set_created_by(concat!("tally ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_writer_version(WriterVersion::PARQUET_1_0)
-        .set_compression(Compression::LZ4_RAW)
+        .set_compression(compression)
         .set_dictionary_enabled(true)
         .set_max_row_group_row_count(Some(limits::ROW_GROUP_ROWS))
         .set_statistics_enabled(EnabledStatistics::Chunk)
@@ -287,12 +291,12 @@ fn properties(kind: TableKind) -> WriterProperties {
 
 /// Bounds and null counts of [`stats::COLUMNS`] over the batches of a file.
 #[derive(Debug, Default)]
-struct StatsCollector {
+pub(super) struct StatsCollector {
     columns: BTreeMap<Column, ColumnStats>,
 }
 
 impl StatsCollector {
-    fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+    pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<()> {
         for column in stats::COLUMNS {
             let array = batch
                 .column_by_name(column.name())
@@ -317,7 +321,7 @@ impl StatsCollector {
         Ok(())
     }
 
-    fn finish(self) -> BTreeMap<Column, ColumnStats> {
+    pub(super) fn finish(self) -> BTreeMap<Column, ColumnStats> {
         self.columns
     }
 }

@@ -1,5 +1,6 @@
 //! Files at rest: where objects live, how a table's log is read and committed, and how rows become Parquet.
 
+pub mod compact;
 pub mod flush;
 mod log;
 pub mod object;
@@ -7,6 +8,7 @@ pub mod paths;
 mod schema;
 pub mod snapshot;
 mod stats;
+pub mod sweep;
 pub mod table;
 
 #[cfg(test)]

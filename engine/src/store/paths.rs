@@ -60,6 +60,18 @@ pub fn data_file(table: &Path, name: &str) -> Path {
     parts.collect()
 }
 
+/// Whether `path` has a data file's place and ending below a table's folder; the log's files have not.
+pub fn is_data_file(table: &Path, path: &Path) -> bool {
+    let mut parts = match path.prefix_match(table) {
+        Some(parts) => parts,
+        None => return false,
+    };
+    let day = parts.next();
+    let name = parts.next();
+    let in_day = day.is_some_and(|day| day.as_ref().starts_with("date="));
+    in_day && name.is_some_and(|name| name.as_ref().ends_with(PLAIN_SUFFIX)) && parts.next().is_none()
+}
+
 /// The day in a data file's name, when it is in the usual place.
 pub fn date_of(data_file: &str) -> Option<&str> {
     data_file.split('/').find_map(|part| part.strip_prefix("date="))

@@ -14,13 +14,13 @@ use crate::limits;
 use crate::project::ProjectId;
 use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
-use deltalake_core::kernel::{Action, Add, EagerSnapshot, LogicalFileView, Transaction};
+use deltalake_core::kernel::{Action, Add, EagerSnapshot, LogicalFileView, Remove, Transaction};
 use deltalake_core::logstore::LogStoreRef;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// A data file that is written and not yet in the table.
@@ -164,6 +164,71 @@ impl Table {
         Ok(())
     }
 
+    /// Puts `added` in the place of `removed`, which hold the same rows, in one atomic step. The marks stay.
+    ///
+    /// As with [`Table::commit`] the log decides after an error.
+    ///
+    /// # Errors
+    /// `Fenced` when one of `removed` is in the table no more, `Storage` when the commit did not happen.
+    pub async fn replace(
+        &mut self,
+        removed: &[Arc<DataFile>],
+        added: &[NewFile],
+        now_millis: i64,
+    ) -> Result<Arc<Snapshot>> {
+        self.holds_all(removed)?;
+        let error = match self.try_replace(removed, added, now_millis).await {
+            Ok(()) => return Ok(Arc::clone(&self.snapshot)),
+            Err(error) => error,
+        };
+        self.reload().await?;
+        let is_done = |file: &NewFile| self.snapshot.files.iter().any(|held| held.log_path == file.log_path);
+        if !added.is_empty() && added.iter().all(is_done) {
+            return Ok(Arc::clone(&self.snapshot));
+        }
+        Err(error)
+    }
+
+    fn holds_all(&self, files: &[Arc<DataFile>]) -> Result<()> {
+        let held: HashSet<&str> = self.snapshot.files.iter().map(|file| file.log_path.as_str()).collect();
+        match files.iter().find(|file| !held.contains(file.log_path.as_str())) {
+            None => Ok(()),
+            Some(gone) => Err(Error::new(
+                ErrorKind::Fenced,
+                format!("the table {} does not hold {} any more", self.root, gone.log_path),
+            )),
+        }
+    }
+
+    async fn try_replace(&mut self, removed: &[Arc<DataFile>], added: &[NewFile], now_millis: i64) -> Result<()> {
+        let root = self.root.clone();
+        let fail = |error| failed(&root, "be committed to", error);
+        let mut actions: Vec<Action> = removed.iter().map(|file| remove_action(file, now_millis)).collect();
+        actions.extend(added.iter().map(|file| match add_action(file) {
+            Action::Add(add) => Action::Add(Add {
+                data_change: false,
+                ..add
+            }),
+            other => other,
+        }));
+        let properties = CommitProperties::default()
+            .with_metadata([("tallyCommit".to_owned(), json!(uuid::Uuid::new_v4().to_string()))]);
+        let operation = DeltaOperation::Optimize {
+            predicate: None,
+            target_size: i64::try_from(limits::COMPACTED_FILE_BYTES).unwrap_or(i64::MAX),
+        };
+        let reference = self.state.as_ref().map(|state| state as &dyn TableReference);
+        let done = CommitBuilder::from(properties)
+            .with_actions(actions)
+            .build(reference, Arc::clone(&self.log), operation)
+            .await
+            .map_err(fail)?;
+        let state = done.snapshot().snapshot().clone();
+        self.snapshot = Arc::new(self.read_snapshot(&state)?);
+        self.state = Some(state);
+        Ok(())
+    }
+
     /// The actions that make the table, or give it columns it lacks.
     fn schema_actions(&self, files: &[NewFile]) -> Result<Vec<Action>> {
         let defect =
@@ -267,6 +332,21 @@ fn add_action(file: &NewFile) -> Action {
         base_row_id: None,
         default_row_commit_version: None,
         clustering_provider: None,
+    })
+}
+
+fn remove_action(file: &DataFile, now_millis: i64) -> Action {
+    Action::Remove(Remove {
+        path: file.log_path.clone(),
+        data_change: false,
+        deletion_timestamp: Some(now_millis),
+        extended_file_metadata: Some(true),
+        partition_values: Some(HashMap::from([(PARTITION_COLUMN.to_owned(), Some(file.date.clone()))])),
+        size: i64::try_from(file.size_bytes).ok(),
+        tags: None,
+        deletion_vector: None,
+        base_row_id: None,
+        default_row_commit_version: None,
     })
 }
 

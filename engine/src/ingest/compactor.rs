@@ -1,0 +1,269 @@
+//! Merging files in the background, one job at a time and never more than half of one processor, and deleting what no
+//! table holds any more.
+
+use super::Shared;
+use super::buffer::{Files, Project};
+use crate::blocking::blocking;
+use crate::clock::Micros;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+use crate::project::ProjectId;
+use crate::store::compact::{self, Job};
+use crate::store::sweep::Sweep;
+use crate::store::{Snapshot, TableKind};
+use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool};
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// Part of a job's time that is waited after it: as long as it took, which is half of one processor.
+const REST: u32 = 1;
+/// The longest rest, so that a large job does not stop the small ones.
+const REST_MAX: Duration = Duration::from_secs(10);
+/// How long a day whose merge failed is left alone, microseconds.
+const FAILED_WAIT: Micros = 5 * 60 * 1_000_000;
+/// Least memory of merges, in bytes: a few wide files at once.
+const MEMORY_BYTES_MIN: usize = 16 * 1024 * 1024;
+
+const KINDS: [TableKind; 2] = [TableKind::Events, TableKind::Rejected];
+
+/// What compaction may use.
+#[derive(Debug, Clone)]
+pub struct CompactionBudget {
+    pool: Arc<dyn MemoryPool>,
+    /// Bytes of the files of one job.
+    bytes_max: u64,
+}
+
+impl CompactionBudget {
+    /// A budget of `memory_bytes` for rows in memory.
+    pub fn new(memory_bytes: usize) -> Self {
+        let memory_bytes = memory_bytes.max(MEMORY_BYTES_MIN);
+        Self {
+            pool: Arc::new(GreedyMemoryPool::new(memory_bytes)),
+            // Compressed bytes are a fraction of the rows', but a merge holds only a batch of every file.
+            bytes_max: (memory_bytes as u64 * 8).min(limits::COMPACTED_FILE_BYTES * 2),
+        }
+    }
+}
+
+/// What is remembered between two rounds.
+#[derive(Debug, Default)]
+struct Memory {
+    failed: HashMap<(ProjectId, TableKind, String), Micros>,
+    sweeps: HashMap<(ProjectId, TableKind), Sweep>,
+    swept_at: HashMap<ProjectId, Micros>,
+}
+
+/// One table's files and the job that is best for it.
+struct Candidate {
+    project: Arc<Project>,
+    kind: TableKind,
+    job: Job,
+}
+
+impl Shared {
+    /// Merges until no project in memory has anything worth merging. Returns the number of jobs done.
+    ///
+    /// # Errors
+    /// `Storage` when a file cannot be read or written; the tables are as before.
+    pub async fn compact_all(self: &Arc<Self>) -> Result<u64> {
+        let mut memory = Memory::default();
+        let mut jobs = 0;
+        while let Some(candidate) = self.candidate(&memory) {
+            self.run_job(&candidate)
+                .await
+                .inspect_err(|_| memory.fail(&candidate, self.clock.now_micros()))?;
+            jobs += 1;
+        }
+        Ok(jobs)
+    }
+
+    fn candidate(&self, memory: &Memory) -> Option<Candidate> {
+        let now = self.clock.now_micros();
+        let mut best: Option<Candidate> = None;
+        for project in self.projects.all() {
+            let Some(files) = project.files() else { continue };
+            for kind in KINDS {
+                let job = compact::next(kind, &files.of(kind).files, now, self.compaction.bytes_max);
+                let Some(job) = job.filter(|job| !memory.is_waiting(&project.id, kind, &job.date, now)) else {
+                    continue;
+                };
+                if best.as_ref().is_none_or(|best| best.job.files.len() < job.files.len()) {
+                    let project = Arc::clone(&project);
+                    best = Some(Candidate { project, kind, job });
+                }
+            }
+        }
+        best
+    }
+
+    async fn run_job(self: &Arc<Self>, candidate: &Candidate) -> Result<()> {
+        let started = Instant::now();
+        let Candidate { project, kind, job } = candidate;
+        let mut job = job.clone();
+        let merged = loop {
+            match self.merge(&project.id, *kind, &job).await {
+                // Wide rows: half as many files at once.
+                Err(error) if error.kind() == ErrorKind::Overloaded && job.files.len() > 3 => {
+                    job.files.truncate(job.files.len() / 2);
+                }
+                other => break other?,
+            }
+        };
+        let mut guard = project.tables.lock().await;
+        let tables = project.open_tables(&mut guard, &self.store).await?;
+        let table = match kind {
+            TableKind::Events => &mut tables.events,
+            TableKind::Rejected => &mut tables.rejected,
+        };
+        let now_millis = self.clock.now_micros().div_euclid(1000);
+        let added = std::slice::from_ref(&merged.file);
+        table.replace(&job.files, added, now_millis).await?;
+        let files = Files {
+            events: Arc::clone(tables.events.snapshot()),
+            rejected: Arc::clone(tables.rejected.snapshot()),
+        };
+        project.rows.lock().files = Some(files);
+        drop(guard);
+        if merged.duplicates > 0 {
+            project.changed();
+        }
+        self.metrics.compactions.add(1);
+        self.metrics.compacted_files.add(job.files.len() as u64);
+        self.metrics.compacted_bytes.add(job.bytes());
+        self.metrics.compacted_duplicates.add(merged.duplicates);
+        self.metrics.compaction_micros.add_duration(started.elapsed());
+        tracing::debug!(
+            project = %project.id,
+            table = kind.folder(),
+            date = %job.date,
+            files = job.files.len(),
+            bytes = job.bytes(),
+            bytes_after = merged.file.size_bytes,
+            duplicates = merged.duplicates,
+            "merged files"
+        );
+        Ok(())
+    }
+
+    /// The merge on a thread of its own: it computes for as long as it reads.
+    async fn merge(self: &Arc<Self>, project: &ProjectId, kind: TableKind, job: &Job) -> Result<compact::Merged> {
+        let (shared, project, job) = (Arc::clone(self), project.clone(), job.clone());
+        let runtime = tokio::runtime::Handle::current();
+        blocking("merging files", move || {
+            let merge = compact::merge(
+                &shared.store,
+                &shared.compaction.pool,
+                &project,
+                kind,
+                &job,
+                &shared.clock,
+            );
+            runtime.block_on(merge)
+        })
+        .await
+    }
+
+    /// Deletes files that no table held for a while, of the projects whose turn it is.
+    async fn sweep(&self, memory: &mut Memory) {
+        let now = self.clock.now_micros();
+        let every = micros(limits::SWEEP_INTERVAL_MS);
+        for project in self.projects.all() {
+            let last = memory.swept_at.get(&project.id).copied();
+            if last.is_some_and(|last| now.saturating_sub(last) < every) {
+                continue;
+            }
+            let Some(files) = project.files() else { continue };
+            memory.swept_at.insert(project.id.clone(), now);
+            for kind in KINDS {
+                let sweep = memory.sweeps.entry((project.id.clone(), kind)).or_default();
+                let keep = micros(limits::REMOVED_FILE_KEEP_MS);
+                match sweep
+                    .look(&self.store, &project.id, kind, files.of(kind), now, keep)
+                    .await
+                {
+                    Ok(swept) => {
+                        self.metrics.swept_files.add(swept.files);
+                        self.metrics.swept_bytes.add(swept.bytes);
+                    }
+                    Err(error) => {
+                        tracing::warn!(project = %project.id, %error, "files of no table could not be deleted");
+                    }
+                }
+            }
+        }
+        memory.swept_at.retain(|_, at| now.saturating_sub(*at) < every * 12);
+        let (sweeps, swept_at) = (&mut memory.sweeps, &memory.swept_at);
+        sweeps.retain(|(project, _), _| swept_at.contains_key(project));
+    }
+}
+
+impl Memory {
+    fn fail(&mut self, candidate: &Candidate, now: Micros) {
+        let key = (candidate.project.id.clone(), candidate.kind, candidate.job.date.clone());
+        self.failed.retain(|_, at| now.saturating_sub(*at) < FAILED_WAIT);
+        self.failed.insert(key, now);
+    }
+
+    fn is_waiting(&self, project: &ProjectId, kind: TableKind, date: &str, now: Micros) -> bool {
+        let key = (project.clone(), kind, date.to_owned());
+        self.failed
+            .get(&key)
+            .is_some_and(|at| now.saturating_sub(*at) < FAILED_WAIT)
+    }
+}
+
+impl Project {
+    fn files(&self) -> Option<Files> {
+        self.rows.lock().files.clone()
+    }
+}
+
+impl Files {
+    fn of(&self, kind: TableKind) -> &Snapshot {
+        match kind {
+            TableKind::Events => &self.events,
+            TableKind::Rejected => &self.rejected,
+        }
+    }
+}
+
+fn micros(millis: u64) -> Micros {
+    i64::try_from(millis.saturating_mul(1000)).unwrap_or(i64::MAX)
+}
+
+/// The background task, until the engine is gone.
+pub async fn run(shared: Weak<Shared>) {
+    let mut memory = Memory::default();
+    let mut rest = Duration::from_millis(limits::COMPACTION_INTERVAL_MS);
+    loop {
+        tokio::time::sleep(rest).await;
+        rest = Duration::from_millis(limits::COMPACTION_INTERVAL_MS);
+        let Some(engine) = shared.upgrade() else { return };
+        engine.sweep(&mut memory).await;
+        let Some(candidate) = engine.candidate(&memory) else {
+            continue;
+        };
+        let started = Instant::now();
+        if let Err(error) = engine.run_job(&candidate).await {
+            engine.failed(&mut memory, &candidate, &error);
+        }
+        rest = (started.elapsed() * REST).clamp(Duration::from_millis(10), REST_MAX);
+    }
+}
+
+impl Shared {
+    fn failed(&self, memory: &mut Memory, candidate: &Candidate, error: &Error) {
+        self.metrics.compaction_failures.add(1);
+        memory.fail(candidate, self.clock.now_micros());
+        tracing::warn!(
+            project = %candidate.project.id,
+            table = candidate.kind.folder(),
+            date = %candidate.job.date,
+            error = %error,
+            cause = error as &dyn std::error::Error,
+            "files could not be merged; they stay as they are and are tried again later"
+        );
+    }
+}

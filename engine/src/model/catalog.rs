@@ -9,8 +9,8 @@
 mod files;
 
 use super::read::{FileContent, read_file};
-use super::validate::{Assembled, Input, Layer, assemble};
-use super::{Cube, Location, Model, Problem};
+use super::validate::{Assembled, Finished, Input, Layer, assemble};
+use super::{Location, Model, Problem};
 use crate::clock::{Clock, Micros};
 use crate::error::{Error, Result};
 use crate::limits;
@@ -90,8 +90,8 @@ struct Current {
     projects: HashMap<ProjectId, Loaded>,
 }
 
-/// Finished cubes of the last good version of a file, by project (none: shared) and file.
-type Good = HashMap<(Option<ProjectId>, Arc<str>), Vec<Arc<Cube>>>;
+/// What was made of the last good version of a file, by project (none: shared) and file.
+type Good = HashMap<(Option<ProjectId>, Arc<str>), Finished>;
 
 #[derive(Default)]
 struct Watched {
@@ -252,7 +252,7 @@ impl Catalog {
         let builtin = self
             .builtin
             .iter()
-            .map(|(_, content)| Input::Fresh(Layer::Builtin, &content.cubes));
+            .map(|(_, content)| Input::Fresh(Layer::Builtin, content));
         let mut inputs: Vec<Input<'_>> = builtin.collect();
         for layer in [Layer::Shared, Layer::Project] {
             for (file, read) in &watched.read {
@@ -261,7 +261,7 @@ impl Catalog {
                     continue;
                 }
                 if !broken.contains(file) {
-                    inputs.push(Input::Fresh(layer, &read.content.cubes));
+                    inputs.push(Input::Fresh(layer, &read.content));
                 } else if let Some(kept) = watched.good.get(&(project.cloned(), Arc::clone(file))) {
                     inputs.push(Input::Kept(layer, kept));
                 }
@@ -314,13 +314,13 @@ impl Catalog {
             );
         }
         for (file, _) in fresh() {
-            let cubes = if broken.contains(file) {
+            let finished = if broken.contains(file) {
                 watched.good.get(&key(file)).cloned()
             } else {
                 Some(assembled.by_file.get(file).cloned().unwrap_or_default())
             };
-            if let Some(cubes) = cubes {
-                good.insert(key(file), cubes);
+            if let Some(finished) = finished {
+                good.insert(key(file), finished);
             }
         }
         sort(&mut problems);
@@ -362,7 +362,6 @@ fn read_changed(watched: &mut Watched, found: Vec<Found>) -> bool {
                 let content = match files::text(&file) {
                     Ok(text) => read_file(&file.name, &text),
                     Err(message) => FileContent {
-                        cubes: Vec::new(),
                         problems: vec![Problem::error(
                             Location {
                                 file: Arc::clone(&file.name),
@@ -370,6 +369,7 @@ fn read_changed(watched: &mut Watched, found: Vec<Found>) -> bool {
                             },
                             message,
                         )],
+                        ..FileContent::default()
                     },
                 };
                 Read {
@@ -391,8 +391,10 @@ fn model_of(assembled: &Assembled) -> Model {
     for cube in assembled.cubes.values() {
         hash.update(format!("{cube:?}").as_bytes());
     }
+    hash.update(format!("{:?}", assembled.view_groups).as_bytes());
     Model {
         cubes: assembled.cubes.clone(),
+        view_groups: assembled.view_groups.clone(),
         version: hash.finalize().to_hex().chars().take(32).collect(),
     }
 }

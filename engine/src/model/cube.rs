@@ -1,7 +1,7 @@
 //! A cube: a relation and the members that can be asked of it.
 
 use super::title::titleize;
-use super::{Dimension, Funnel, Join, Measure, Member, Segment, SqlTemplate, View};
+use super::{Dimension, Funnel, Hierarchy, Join, Measure, Member, Segment, SqlTemplate, View};
 use std::fmt;
 use std::sync::Arc;
 
@@ -54,6 +54,8 @@ pub struct Cube {
     pub segments: Vec<Segment>,
     /// Joins to other cubes, in the order of the file.
     pub joins: Vec<Join>,
+    /// Hierarchies in the order of the file.
+    pub hierarchies: Vec<Hierarchy>,
     /// Free-form `meta`.
     pub meta: Option<serde_json::Value>,
     /// Set on a cube that exists only as another name of a cube; such cubes answer queries but are not in meta.
@@ -78,6 +80,7 @@ impl Cube {
             dimensions: Vec::new(),
             segments: Vec::new(),
             joins: Vec::new(),
+            hierarchies: Vec::new(),
             meta: None,
             alias_of: None,
             unsupported: Vec::new(),

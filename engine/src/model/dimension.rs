@@ -84,6 +84,8 @@ pub struct Dimension {
     pub name: String,
     /// Title without the cube's; made from the name when the author gave none.
     pub short_title: String,
+    /// Whether the author gave the title; a view that shows the member by another name makes a new one otherwise.
+    pub titled: bool,
     /// Description.
     pub description: Option<String>,
     /// Type of the values.
@@ -122,6 +124,7 @@ impl Dimension {
         let name = name.into();
         Self {
             short_title: titleize(&name),
+            titled: false,
             name,
             description: None,
             kind,

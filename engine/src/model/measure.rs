@@ -134,6 +134,8 @@ pub struct Measure {
     pub name: String,
     /// Title without the cube's; made from the name when the author gave none.
     pub short_title: String,
+    /// Whether the author gave the title; a view that shows the member by another name makes a new one otherwise.
+    pub titled: bool,
     /// Description.
     pub description: Option<String>,
     /// Type.
@@ -172,6 +174,7 @@ impl Measure {
         let name = name.into();
         Self {
             short_title: titleize(&name),
+            titled: false,
             name,
             description: None,
             kind,

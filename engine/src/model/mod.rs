@@ -8,6 +8,7 @@ pub mod cube;
 pub mod dimension;
 pub mod funnel;
 pub mod granularity;
+pub mod hierarchy;
 pub mod join;
 pub mod measure;
 pub mod problem;
@@ -25,6 +26,7 @@ pub use cube::{Cube, CubeSource, Location};
 pub use dimension::{CaseLabel, Dimension, DimensionSql, DimensionType};
 pub use funnel::{Funnel, FunnelRule, FunnelStep};
 pub use granularity::{Granularity, Interval, TimeUnit};
+pub use hierarchy::Hierarchy;
 pub use join::{Join, Relationship};
 pub use measure::{Measure, MeasureType};
 pub use problem::{Problem, Severity};
@@ -34,7 +36,7 @@ pub use stage::{
     WindowOffset,
 };
 pub use template::{Piece, SqlTemplate};
-pub use view::{DefaultFilter, Folder, FolderItem, Origin, View};
+pub use view::{DefaultFilter, Folder, FolderItem, Origin, View, ViewGroup, ViewGroupItem};
 
 use crate::error::{Error, Result};
 use indexmap::IndexMap;
@@ -56,6 +58,8 @@ pub enum Member<'a> {
 pub struct Model {
     /// Cubes by name, aliases included (an alias is a whole cube whose [`Cube::alias_of`] names the original).
     pub cubes: IndexMap<String, Arc<Cube>>,
+    /// Groups of views, in the order of their files.
+    pub view_groups: Vec<ViewGroup>,
     /// Changes whenever anything in the model changes; part of cache keys.
     pub version: String,
 }

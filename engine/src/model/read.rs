@@ -5,12 +5,15 @@
 mod funnel;
 mod member;
 mod stage;
+mod view;
 
 pub(super) use member::is_member_path;
+pub(super) use view::{RawFolder, RawFolderItem, RawInclude, RawIncluded, RawView};
 
 use super::template::SqlTemplate;
-use super::yaml::{self, CUBE_KEYS, FILE_KEYS, JOIN_KEYS, Key, Keys, Node, Use, VIEW_KEYS, Value};
-use super::{CubeSource, Dimension, Join, Location, Measure, Problem, Relationship, Segment};
+use super::view::ViewGroup;
+use super::yaml::{self, CUBE_KEYS, FILE_KEYS, HIERARCHY_KEYS, JOIN_KEYS, Key, Keys, Node, Use, Value};
+use super::{CubeSource, Dimension, Hierarchy, Join, Location, Measure, Problem, Relationship, Segment};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -29,6 +32,8 @@ pub(super) struct RawCube {
     pub dimensions: Vec<Dimension>,
     pub segments: Vec<Segment>,
     pub joins: Vec<Join>,
+    /// Levels are as written.
+    pub hierarchies: Vec<Hierarchy>,
     pub meta: Option<serde_json::Value>,
     pub unsupported: Vec<(String, Location)>,
     /// A key of the cube without which every answer would be wrong.
@@ -37,10 +42,37 @@ pub(super) struct RawCube {
     pub failed: Vec<String>,
 }
 
+impl RawCube {
+    /// A cube of which nothing else is said.
+    fn new(name: String, source: impl Into<Option<CubeSource>>, location: Location) -> RawCube {
+        RawCube {
+            name,
+            location,
+            title: None,
+            description: None,
+            public: None,
+            source: source.into(),
+            extends: None,
+            aliases: Vec::new(),
+            measures: Vec::new(),
+            dimensions: Vec::new(),
+            segments: Vec::new(),
+            joins: Vec::new(),
+            hierarchies: Vec::new(),
+            meta: None,
+            unsupported: Vec::new(),
+            blocked: None,
+            failed: Vec::new(),
+        }
+    }
+}
+
 /// What one file holds.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FileContent {
     pub cubes: Vec<RawCube>,
+    pub views: Vec<RawView>,
+    pub groups: Vec<ViewGroup>,
     pub problems: Vec<Problem>,
 }
 
@@ -141,6 +173,7 @@ impl Reader {
             match FILE_KEYS.find(&key.text) {
                 Some(("cubes", _)) => self.each(value, &key.text, Self::cube),
                 Some(("views", _)) => self.each(value, &key.text, Self::view),
+                Some(("view_groups", _)) => self.each(value, &key.text, Self::view_group),
                 Some(("funnels", _)) => self.each(value, &key.text, |reader, node| reader.funnel(node, None)),
                 Some(_) => {}
                 None => self.error(
@@ -264,25 +297,36 @@ impl Reader {
         let Some(fields) = self.fields(node, &CUBE_KEYS, "") else {
             return;
         };
-        let name = self.name(&fields, node, "");
-        let extends = self.text(&fields, "extends", "");
+        let source = self.source(&fields, node.line, fields.get("extends").is_some());
+        let aliases = self.aliases(&fields);
+        let Some(mut cube) = self.base(&fields, node) else {
+            return;
+        };
+        cube.source = source;
+        cube.aliases = aliases;
+        if let Some(list) = fields.get("joins") {
+            self.each(list, "joins", |reader, node| cube.joins.extend(reader.join(node)));
+        }
+        if let Some(list) = fields.get("hierarchies") {
+            self.each(list, "hierarchies", |reader, node| {
+                cube.hierarchies.extend(reader.hierarchy(node));
+            });
+        }
+        self.duplicates(&cube);
+        self.content.cubes.push(cube);
+    }
+
+    /// What cubes and views share: name, texts and members. `None` without a name, when all else is checked.
+    fn base(&mut self, fields: &Fields<'_>, node: &Node) -> Option<RawCube> {
+        let name = self.name(fields, node, "");
+        let extends = self.text(fields, "extends", "");
         let mut cube = RawCube {
-            name: name.clone().unwrap_or_default(),
-            location: self.at(node.line),
-            title: self.text(&fields, "title", ""),
-            description: self.text(&fields, "description", ""),
-            public: self.public(&fields, ""),
-            source: self.source(&fields, node.line, extends.is_some()),
+            title: self.text(fields, "title", ""),
+            description: self.text(fields, "description", ""),
+            public: self.public(fields, ""),
             extends: extends.map(|parent| (parent, self.at(fields.line("extends", node.line)))),
-            aliases: self.aliases(&fields),
-            measures: Vec::new(),
-            dimensions: Vec::new(),
-            segments: Vec::new(),
-            joins: Vec::new(),
             meta: fields.get("meta").map(Node::json),
-            unsupported: Vec::new(),
-            blocked: None,
-            failed: Vec::new(),
+            ..RawCube::new(name.clone().unwrap_or_default(), None, self.at(node.line))
         };
         if let Some(list) = fields.get("measures") {
             self.each(list, "measures", |reader, node| match reader.measure(node) {
@@ -302,10 +346,6 @@ impl Reader {
                 None => cube.failed.extend(node.named()),
             });
         }
-        if let Some(list) = fields.get("joins") {
-            self.each(list, "joins", |reader, node| cube.joins.extend(reader.join(node)));
-        }
-        self.duplicates(&cube);
         for (key, line) in fields.used(Use::Noted) {
             self.warning(line, format!("`{key}` is not answered yet"));
             cube.unsupported.push((key.to_owned(), self.at(line)));
@@ -318,9 +358,27 @@ impl Reader {
             cube.unsupported.push((key.to_owned(), self.at(line)));
             cube.blocked = Some(key.to_owned());
         }
-        if name.is_some() {
-            self.content.cubes.push(cube);
+        name.map(|_| cube)
+    }
+
+    fn hierarchy(&mut self, node: &Node) -> Option<Hierarchy> {
+        let fields = self.fields(node, &HIERARCHY_KEYS, "hierarchies")?;
+        let name = self.name(&fields, node, "hierarchies")?;
+        let path = format!("hierarchies.{name}");
+        if fields.get("levels").is_none() {
+            self.error(node.line, format!("({path}.levels) is required"));
         }
+        let levels = self.texts(&fields, "levels", &path).into_iter();
+        Some(Hierarchy {
+            title: self.text(&fields, "title", &path),
+            public: self.boolean(&fields, "public", &path).unwrap_or(true),
+            levels: levels
+                .map(|(level, _)| level.trim_matches(['{', '}', ' ']).to_owned())
+                .collect(),
+            alias_member: None,
+            location: self.at(node.line),
+            name,
+        })
     }
 
     fn source(&mut self, fields: &Fields<'_>, line: u32, inherits: bool) -> Option<CubeSource> {
@@ -380,16 +438,6 @@ impl Reader {
             sql: sql?,
             location: self.at(node.line),
         })
-    }
-
-    /// A view: its keys and its name are checked, it is not answered yet.
-    fn view(&mut self, node: &Node) {
-        let Some(fields) = self.fields(node, &VIEW_KEYS, "") else {
-            return;
-        };
-        if let Some(name) = self.name(&fields, node, "") {
-            self.warning(node.line, format!("{name} view: views are not answered yet"));
-        }
     }
 
     /// Names that occur twice in a cube, in Cube's words.

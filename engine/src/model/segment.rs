@@ -9,6 +9,8 @@ pub struct Segment {
     pub name: String,
     /// Title without the cube's.
     pub short_title: String,
+    /// Whether the author gave the title; a view that shows the member by another name makes a new one otherwise.
+    pub titled: bool,
     /// Description.
     pub description: Option<String>,
     /// The condition.

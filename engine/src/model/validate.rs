@@ -1,12 +1,17 @@
 //! From the files of one project to its cubes: layers, `extends`, aliases and references. Reports every error of every
 //! file; a file with an error is left out by the catalog, which keeps its last good cubes.
 
+mod extend;
+mod groups;
 mod references;
+mod views;
 
-use super::read::{RawCube, is_member_path};
-use super::template::{Piece, SqlTemplate};
+use super::read::{FileContent, RawCube, RawView, is_member_path};
+use super::template::SqlTemplate;
 use super::title::titleize;
-use super::{CaseLabel, Cube, CubeSource, Dimension, DimensionSql, Location, Measure, Problem, Segment};
+use super::view::ViewGroup;
+use super::{Cube, CubeSource, Dimension, Hierarchy, Location, Measure, Problem, Segment};
+use extend::{across_kinds, dimension_templates, merge, rename_cube, templates};
 use indexmap::IndexMap;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -24,31 +29,52 @@ pub(super) enum Layer {
 
 /// One file to assemble.
 pub(super) enum Input<'a> {
-    /// Cubes as just read.
-    Fresh(Layer, &'a [RawCube]),
-    /// Finished cubes of the last good version, aliases included.
-    Kept(Layer, &'a [Arc<Cube>]),
+    /// A file as just read.
+    Fresh(Layer, &'a FileContent),
+    /// What was made of the last good version of a file.
+    Kept(Layer, &'a Finished),
+}
+
+/// What one file gives the model.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Finished {
+    /// Cubes and views, aliases included.
+    pub cubes: Vec<Arc<Cube>>,
+    /// View groups as the file says them.
+    pub groups: Vec<ViewGroup>,
 }
 
 /// The cubes of a project.
 #[derive(Debug, Default)]
 pub(super) struct Assembled {
     pub cubes: IndexMap<String, Arc<Cube>>,
+    /// Groups of views, complete with the views that attach themselves.
+    pub view_groups: Vec<ViewGroup>,
     /// The same cubes by their files.
-    pub by_file: BTreeMap<Arc<str>, Vec<Arc<Cube>>>,
+    pub by_file: BTreeMap<Arc<str>, Finished>,
     pub problems: Vec<Problem>,
 }
 
 #[derive(Clone, Copy)]
 enum Source<'a> {
     Raw(&'a RawCube),
+    View(&'a RawView),
     Done(&'a Arc<Cube>),
 }
 
 impl Source<'_> {
+    fn is_view(&self) -> bool {
+        match self {
+            Source::Raw(_) => false,
+            Source::View(_) => true,
+            Source::Done(cube) => cube.view().is_some(),
+        }
+    }
+
     fn location(&self) -> &Location {
         match self {
             Source::Raw(raw) => &raw.location,
+            Source::View(view) => &view.base.location,
             Source::Done(cube) => &cube.location,
         }
     }
@@ -67,10 +93,12 @@ impl<'a> Named<'a> {
     fn insert(&mut self, name: &str, layer: Layer, source: Source<'a>) {
         match self.cubes.get(name) {
             Some((earlier, other)) if *earlier == layer => {
-                let message = format!(
-                    "Found duplicate cube name '{name}', first defined in {}",
-                    other.location()
-                );
+                let first = other.location();
+                let message = match (source.is_view(), other.is_view()) {
+                    (false, false) => format!("Found duplicate cube name '{name}', first defined in {first}"),
+                    (true, true) => format!("Found duplicate view name '{name}', first defined in {first}"),
+                    _ => format!("Found conflicting cube and view name '{name}', first defined in {first}"),
+                };
                 self.problems.push(Problem::error(source.location().clone(), message));
             }
             Some((_, other)) => {
@@ -89,13 +117,16 @@ pub(super) fn assemble(inputs: &[Input<'_>]) -> Assembled {
     let mut named = Named::default();
     for input in inputs {
         match input {
-            Input::Fresh(layer, cubes) => {
-                for cube in *cubes {
+            Input::Fresh(layer, content) => {
+                for cube in &content.cubes {
                     named.insert(&cube.name, *layer, Source::Raw(cube));
                 }
+                for view in &content.views {
+                    named.insert(&view.base.name, *layer, Source::View(view));
+                }
             }
-            Input::Kept(layer, cubes) => {
-                for cube in cubes.iter().filter(|cube| cube.alias_of.is_none()) {
+            Input::Kept(layer, kept) => {
+                for cube in kept.cubes.iter().filter(|cube| cube.alias_of.is_none()) {
                     named.insert(&cube.name, *layer, Source::Done(cube));
                 }
             }
@@ -108,27 +139,54 @@ pub(super) fn assemble(inputs: &[Input<'_>]) -> Assembled {
     for (name, (_, source)) in &named.cubes {
         let cube = match (source, merged.get(name)) {
             (Source::Done(cube), _) => Arc::clone(cube),
+            (Source::View(_), _) => continue,
             (Source::Raw(_), Some(raw)) => Arc::new(finish(raw, None, &known, &mut problems)),
             (Source::Raw(_), None) => continue,
         };
         cubes.insert(name.clone(), cube);
     }
     add_aliases(inputs, &merged, &known, &mut cubes, &mut problems);
-    for cube in cubes.values().filter(|cube| cube.alias_of.is_none()) {
+    for cube in cubes
+        .values()
+        .filter(|cube| cube.alias_of.is_none() && cube.view().is_none())
+    {
         references::check(cube, &mut problems);
     }
-    let mut by_file: BTreeMap<Arc<str>, Vec<Arc<Cube>>> = BTreeMap::new();
-    for cube in cubes.values() {
-        by_file
-            .entry(Arc::clone(&cube.location.file))
-            .or_default()
-            .push(Arc::clone(cube));
-    }
+    let raw_groups = all_groups(inputs);
+    let views = views::whole_views(&named, &mut problems);
+    let groups = groups::resolve(&raw_groups, &views::group_names(&named, &views), &mut problems);
+    views::build(&named, views, &groups.of_view, &mut cubes, &mut problems);
     Assembled {
+        by_file: by_file(&cubes, raw_groups),
+        view_groups: groups.all,
         cubes,
-        by_file,
         problems,
     }
+}
+
+/// View groups of all files, as they are written.
+fn all_groups<'a>(inputs: &[Input<'a>]) -> Vec<&'a ViewGroup> {
+    let mut groups = Vec::new();
+    for input in inputs {
+        groups.extend(match input {
+            Input::Fresh(_, content) => &content.groups,
+            Input::Kept(_, kept) => &kept.groups,
+        });
+    }
+    groups
+}
+
+fn by_file(cubes: &IndexMap<String, Arc<Cube>>, groups: Vec<&ViewGroup>) -> BTreeMap<Arc<str>, Finished> {
+    let mut by_file: BTreeMap<Arc<str>, Finished> = BTreeMap::new();
+    for cube in cubes.values() {
+        let finished = by_file.entry(Arc::clone(&cube.location.file)).or_default();
+        finished.cubes.push(Arc::clone(cube));
+    }
+    for group in groups {
+        let finished = by_file.entry(Arc::clone(&group.location.file)).or_default();
+        finished.groups.push(group.clone());
+    }
+    by_file
 }
 
 /// Members and cubes that references may name.
@@ -143,6 +201,7 @@ impl<'a> Known<'a> {
             let names = match (source, merged.get(name)) {
                 (Source::Done(cube), _) => member_names(&cube.measures, &cube.dimensions, &cube.segments),
                 (Source::Raw(raw), merged) => raw_names(merged.unwrap_or(raw)),
+                (Source::View(_), _) => continue,
             };
             members.insert(name, names);
         }
@@ -169,199 +228,6 @@ fn raw_names(raw: &RawCube) -> HashSet<&str> {
     let mut names = member_names(&raw.measures, &raw.dimensions, &raw.segments);
     names.extend(raw.failed.iter().map(String::as_str));
     names
-}
-
-/// Every raw cube with the members of the cubes it extends put before its own.
-fn merge(named: &Named<'_>, problems: &mut Vec<Problem>) -> HashMap<String, RawCube> {
-    let mut merged = HashMap::new();
-    for (name, (_, source)) in &named.cubes {
-        let Source::Raw(raw) = source else { continue };
-        match lineage(named, raw) {
-            Ok(parents) => {
-                let mut cube = (*raw).clone();
-                for parent in parents {
-                    inherit(&mut cube, &parent);
-                }
-                if cube.source.is_none() && raw.extends.is_some() {
-                    let message = format!("{name} cube: \"value\" must contain at least one of [sql, sqlTable]");
-                    problems.push(Problem::error(raw.location.clone(), message));
-                }
-                merged.insert(name.clone(), cube);
-            }
-            Err(problem) => problems.push(problem),
-        }
-    }
-    merged
-}
-
-/// The cubes that `raw` extends, nearest first.
-fn lineage(named: &Named<'_>, raw: &RawCube) -> Result<Vec<RawCube>, Problem> {
-    let mut parents: Vec<RawCube> = Vec::new();
-    let mut seen = HashSet::from([raw.name.clone()]);
-    let mut next = raw.extends.clone();
-    let mut child = raw.name.clone();
-    while let Some((parent, location)) = next {
-        let found = if parent == child {
-            named.replaced.get(&parent)
-        } else if seen.insert(parent.clone()) {
-            named.cubes.get(&parent).map(|(_, source)| source)
-        } else {
-            let message = format!("{} cube: `extends` leads back to {parent}", raw.name);
-            return Err(Problem::error(location, message));
-        };
-        let Some(found) = found else {
-            return Err(Problem::error(
-                location,
-                format!("{} cube: {parent} is not defined", raw.name),
-            ));
-        };
-        let found = match found {
-            Source::Raw(raw) => (*raw).clone(),
-            Source::Done(cube) => unfinished(cube),
-        };
-        // A replaced cube that extends itself too would go round for ever.
-        next = found.extends.clone().filter(|(grand, _)| *grand != found.name);
-        child = found.name.clone();
-        parents.push(found);
-    }
-    Ok(parents)
-}
-
-/// A finished cube as a parent for others.
-fn unfinished(cube: &Cube) -> RawCube {
-    RawCube {
-        name: cube.name.clone(),
-        location: cube.location.clone(),
-        title: Some(cube.title.clone()),
-        description: cube.description.clone(),
-        public: Some(cube.public),
-        source: Some(cube.source.clone()),
-        extends: None,
-        aliases: Vec::new(),
-        measures: cube.measures.clone(),
-        dimensions: cube.dimensions.clone(),
-        segments: cube.segments.clone(),
-        joins: cube.joins.clone(),
-        meta: cube.meta.clone(),
-        unsupported: cube.unsupported.clone(),
-        blocked: None,
-        failed: Vec::new(),
-    }
-}
-
-fn inherit(cube: &mut RawCube, parent: &RawCube) {
-    cube.source = cube.source.take().or_else(|| parent.source.clone());
-    cube.description = cube.description.take().or_else(|| parent.description.clone());
-    cube.meta = cube.meta.take().or_else(|| parent.meta.clone());
-    cube.blocked = cube.blocked.take().or_else(|| parent.blocked.clone());
-    cube.failed.extend(parent.failed.iter().cloned());
-    overlay(&mut cube.measures, &parent.measures, |m| &m.name);
-    overlay(&mut cube.dimensions, &parent.dimensions, |d| &d.name);
-    overlay(&mut cube.segments, &parent.segments, |s| &s.name);
-    overlay(&mut cube.joins, &parent.joins, |j| &j.target);
-    if parent.location.file != cube.location.file {
-        // What is wrong with it in this cube is to be mended in this cube's file.
-        let here = &cube.location;
-        cube.measures.iter_mut().for_each(|m| relocate(&mut m.location, here));
-        cube.dimensions.iter_mut().for_each(|d| relocate(&mut d.location, here));
-        cube.segments.iter_mut().for_each(|s| relocate(&mut s.location, here));
-        cube.joins.iter_mut().for_each(|j| relocate(&mut j.location, here));
-    }
-    // `{Parent}` and `{Parent.member}` in what is inherited stand for the child.
-    rename_cube(cube, &parent.name);
-}
-
-fn relocate(location: &mut Location, here: &Location) {
-    if location.file != here.file {
-        location.clone_from(here);
-    }
-}
-
-/// The parent's members in their order, each replaced by the child's of the same name, then the child's others.
-fn overlay<T: Clone>(child: &mut Vec<T>, parent: &[T], name: impl Fn(&T) -> &String) {
-    let mut all: IndexMap<String, T> = parent.iter().map(|item| (name(item).clone(), item.clone())).collect();
-    for item in child.drain(..) {
-        all.insert(name(&item).clone(), item);
-    }
-    child.extend(all.into_values());
-}
-
-/// Calls `each` for every template of the cube's members.
-fn templates(cube: &mut RawCube, mut each: impl FnMut(&mut SqlTemplate)) {
-    for measure in &mut cube.measures {
-        measure.templates_mut().for_each(&mut each);
-    }
-    for dimension in &mut cube.dimensions {
-        dimension_templates(dimension, &mut each);
-    }
-    for segment in &mut cube.segments {
-        each(&mut segment.sql);
-    }
-    for join in &mut cube.joins {
-        each(&mut join.sql);
-    }
-    if let Some(CubeSource::Sql(sql)) = &mut cube.source {
-        each(sql);
-    }
-}
-
-fn dimension_templates(dimension: &mut Dimension, each: &mut impl FnMut(&mut SqlTemplate)) {
-    match &mut dimension.sql {
-        DimensionSql::Expr(sql) => each(sql),
-        DimensionSql::Case { when, else_label } => {
-            for (condition, label) in when {
-                each(condition);
-                label_template(label, each);
-            }
-            if let Some(label) = else_label {
-                label_template(label, each);
-            }
-        }
-        DimensionSql::Geo { latitude, longitude } => {
-            each(latitude);
-            each(longitude);
-        }
-        DimensionSql::Funnel => {}
-    }
-}
-
-fn label_template(label: &mut CaseLabel, each: &mut impl FnMut(&mut SqlTemplate)) {
-    if let CaseLabel::Sql(sql) = label {
-        each(sql);
-    }
-}
-
-/// Makes every reference to the cube `old` one to the cube itself.
-fn rename_cube(cube: &mut RawCube, old: &str) {
-    let name = cube.name.clone();
-    let (params, renamed) = (format!("FILTER_PARAMS.{old}."), format!("FILTER_PARAMS.{name}."));
-    templates(cube, |template| {
-        for piece in &mut template.pieces {
-            match piece {
-                Piece::Member(member) if member == old => *piece = Piece::Cube,
-                Piece::OtherMember(other, member) if other == old => *piece = Piece::Member(std::mem::take(member)),
-                Piece::Context(text) if text.contains(&params) => *text = text.replace(&params, &renamed),
-                _ => {}
-            }
-        }
-    });
-    let prefix = format!("{old}.");
-    for drill in cube.measures.iter_mut().flat_map(|measure| &mut measure.drill_members) {
-        if let Some(member) = drill.strip_prefix(&prefix) {
-            *drill = member.to_owned();
-        }
-    }
-    for stage in cube
-        .measures
-        .iter_mut()
-        .filter_map(|measure| measure.multi_stage.as_mut())
-    {
-        stage.names_mut(&mut |name| {
-            if let Some(member) = name.strip_prefix(&prefix) {
-                *name = member.to_owned();
-            }
-        });
-    }
 }
 
 /// The finished cube: titles made, references and drill members looked up.
@@ -397,6 +263,9 @@ fn finish(raw: &RawCube, alias_of: Option<&str>, known: &Known<'_>, problems: &m
             });
         }
     }
+    for hierarchy in &mut raw.hierarchies {
+        levels(hierarchy, &own, &names, known, &mut error);
+    }
     if !raw.joins.is_empty() && !raw.dimensions.iter().any(|dimension| dimension.primary_key) {
         let message = format!(
             "primary key for '{own}' is required when join is defined in order to make aggregates work properly"
@@ -417,6 +286,7 @@ fn finish(raw: &RawCube, alias_of: Option<&str>, known: &Known<'_>, problems: &m
         dimensions: raw.dimensions,
         segments: raw.segments,
         joins: raw.joins,
+        hierarchies: raw.hierarchies,
         meta: raw.meta,
         alias_of: alias_of.map(str::to_owned),
         unsupported: raw.unsupported,
@@ -424,16 +294,18 @@ fn finish(raw: &RawCube, alias_of: Option<&str>, known: &Known<'_>, problems: &m
     }
 }
 
-/// Names that an inherited member and an own one of another kind share.
-fn across_kinds(raw: &RawCube, error: &mut impl FnMut(&Location, String)) {
-    if raw.extends.is_none() {
-        return;
-    }
-    let measures: HashSet<&str> = raw.measures.iter().map(|m| m.name.as_str()).collect();
-    let others = raw.dimensions.iter().map(|d| (&d.name, &d.location));
-    for (name, location) in others.chain(raw.segments.iter().map(|s| (&s.name, &s.location))) {
-        if measures.contains(name.as_str()) {
-            error(location, format!("{name} defined more than once"));
+/// Gives the levels of a hierarchy their full names.
+fn levels(
+    hierarchy: &mut Hierarchy,
+    own: &str,
+    names: &HashSet<String>,
+    known: &Known<'_>,
+    error: &mut impl FnMut(&Location, String),
+) {
+    for level in &mut hierarchy.levels {
+        match full_name(level, own, names, known) {
+            Some(full) => *level = full,
+            None => error(&hierarchy.location, format!("{level} is not defined")),
         }
     }
 }
@@ -497,8 +369,8 @@ fn add_aliases(
 ) {
     for input in inputs {
         match input {
-            Input::Fresh(_, raws) => {
-                for raw in *raws {
+            Input::Fresh(_, content) => {
+                for raw in &content.cubes {
                     for (alias, location) in &raw.aliases {
                         let twice = cubes
                             .get(alias)
@@ -525,7 +397,7 @@ fn add_aliases(
                 }
             }
             Input::Kept(_, kept) => {
-                for cube in kept.iter().filter(|cube| cube.alias_of.is_some()) {
+                for cube in kept.cubes.iter().filter(|cube| cube.alias_of.is_some()) {
                     cubes.entry(cube.name.clone()).or_insert_with(|| Arc::clone(cube));
                 }
             }

@@ -57,6 +57,30 @@ pub struct DefaultFilter {
     pub location: Location,
 }
 
+/// Views under a common heading, for user interfaces. Groups may hold groups.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ViewGroup {
+    /// Name, unique among all groups.
+    pub name: String,
+    /// Title, when the author gave one.
+    pub title: Option<String>,
+    /// Description.
+    pub description: Option<String>,
+    /// Its views and groups in the order of the file, then the views that attach themselves.
+    pub items: Vec<ViewGroupItem>,
+    /// Where it was written.
+    pub location: Location,
+}
+
+/// What a [`ViewGroup`] holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ViewGroupItem {
+    /// Name of a view.
+    View(String),
+    /// A group in the group.
+    Group(ViewGroup),
+}
+
 /// What makes a cube a view.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct View {

@@ -275,7 +275,7 @@ pub(super) const FILE_KEYS: Keys = Keys {
     keys: &[
         ("cubes", Answered),
         ("views", Answered),
-        ("view_groups", Accepted),
+        ("view_groups", Answered),
         ("funnels", Answered),
     ],
 };
@@ -302,7 +302,7 @@ pub(super) const CUBE_KEYS: Keys = Keys {
         ("data_source", Accepted),
         ("refresh_key", Accepted),
         ("pre_aggregations", Noted),
-        ("hierarchies", Noted),
+        ("hierarchies", Answered),
         ("rewrite_queries", Accepted),
         ("access_policy", Unanswered),
         ("calendar", Unanswered),
@@ -425,11 +425,77 @@ pub(super) const VIEW_KEYS: Keys = Keys {
         ("dimensions", Answered),
         ("segments", Answered),
         ("folders", Answered),
-        ("hierarchies", Answered),
         ("default_filters", Answered),
-        ("access_policy", Answered),
+        ("access_policy", Unanswered),
         ("view_group", Answered),
         ("view_groups", Answered),
+    ],
+};
+
+/// Keys of an element of a view's `cubes`.
+pub(super) const VIEW_CUBE_KEYS: Keys = Keys {
+    object: "cubes",
+    keys: &[
+        ("join_path", Answered),
+        ("includes", Answered),
+        ("excludes", Answered),
+        ("prefix", Answered),
+        ("alias", Answered),
+        ("split", Answered),
+    ],
+};
+
+/// Keys of an element of a view's `includes`.
+pub(super) const INCLUDED_MEMBER_KEYS: Keys = Keys {
+    object: "includes",
+    keys: &[
+        ("name", Answered),
+        ("alias", Answered),
+        ("title", Answered),
+        ("description", Answered),
+        ("format", Answered),
+        ("currency", Answered),
+        ("meta", Answered),
+    ],
+};
+
+/// Keys of a folder.
+pub(super) const FOLDER_KEYS: Keys = Keys {
+    object: "folder",
+    keys: &[("name", Answered), ("includes", Answered)],
+};
+
+/// Keys of a condition that holds by default.
+pub(super) const DEFAULT_FILTER_KEYS: Keys = Keys {
+    object: "default_filters",
+    keys: &[
+        ("member", Answered),
+        ("operator", Answered),
+        ("values", Answered),
+        ("unless", Answered),
+    ],
+};
+
+/// Keys of a view group.
+pub(super) const VIEW_GROUP_KEYS: Keys = Keys {
+    object: "view group",
+    keys: &[
+        ("name", Answered),
+        ("title", Answered),
+        ("description", Answered),
+        ("views", Answered),
+        ("includes", Answered),
+    ],
+};
+
+/// Keys of a hierarchy.
+pub(super) const HIERARCHY_KEYS: Keys = Keys {
+    object: "hierarchy",
+    keys: &[
+        ("name", Answered),
+        ("title", Answered),
+        ("public", Answered),
+        ("levels", Answered),
     ],
 };
 

@@ -3,7 +3,8 @@
 use super::annotation::{custom_granularity, drill_grouped, put, put_display, titles};
 use super::formats;
 use engine::model::{
-    CaseLabel, Cube, CubeSource, Dimension, DimensionSql, DimensionType, Join, Measure, Model, Segment, SqlTemplate,
+    CaseLabel, Cube, CubeSource, Dimension, DimensionSql, DimensionType, Folder, FolderItem, Hierarchy, Join, Measure,
+    Model, Origin, Segment, SqlTemplate, ViewGroup, ViewGroupItem,
 };
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
@@ -14,11 +15,42 @@ pub fn meta(model: &Model, extended: bool, only_views: bool) -> Value {
     let shown = model
         .cubes
         .values()
-        .filter(|cube| cube.alias_of.is_none() && cube.public && !only_views);
+        .filter(|cube| cube.alias_of.is_none() && cube.public && (!only_views || cube.view().is_some()));
     let cubes: Vec<Value> = shown
         .filter_map(|found| cube(model, found, &components, extended))
         .collect();
-    json!({"cubes": cubes})
+    let mut body = Map::new();
+    body.insert("cubes".to_owned(), Value::Array(cubes));
+    if !model.view_groups.is_empty() {
+        let groups = model.view_groups.iter().map(view_group).collect();
+        body.insert("viewGroups".to_owned(), Value::Array(groups));
+    }
+    Value::Object(body)
+}
+
+/// Recursion is bounded by the nesting of the model's YAML.
+fn view_group(group: &ViewGroup) -> Value {
+    let views = group.items.iter().filter_map(|item| match item {
+        ViewGroupItem::View(name) => Some(json!(name)),
+        ViewGroupItem::Group(_) => None,
+    });
+    let views: Vec<Value> = views.collect();
+    let includes = group.items.iter().map(|item| match item {
+        ViewGroupItem::View(name) => json!(name),
+        ViewGroupItem::Group(inner) => view_group(inner),
+    });
+    let includes: Vec<Value> = includes.collect();
+    let mut item = Map::new();
+    item.insert("name".to_owned(), json!(group.name));
+    put(&mut item, "title", group.title.as_ref().map(|title| json!(title)));
+    put(
+        &mut item,
+        "description",
+        group.description.as_ref().map(|text| json!(text)),
+    );
+    item.insert("views".to_owned(), Value::Array(views));
+    item.insert("includes".to_owned(), Value::Array(includes));
+    Value::Object(item)
 }
 
 /// `None` for a cube without any visible member, as Cube leaves it out.
@@ -46,11 +78,14 @@ fn cube(model: &Model, cube: &Cube, components: &Components<'_>, extended: bool)
     }
     let mut item = Map::new();
     item.insert("name".to_owned(), json!(cube.name));
-    item.insert("type".to_owned(), json!("cube"));
+    let kind = if cube.view().is_some() { "view" } else { "cube" };
+    item.insert("type".to_owned(), json!(kind));
     item.insert("title".to_owned(), json!(cube.title));
     item.insert("isVisible".to_owned(), json!(true));
     item.insert("public".to_owned(), json!(true));
     put(&mut item, "description", cube.description.as_ref().map(|d| json!(d)));
+    let groups = cube.view().map_or(&[][..], |view| &view.groups);
+    put(&mut item, "viewGroups", (!groups.is_empty()).then(|| json!(groups)));
     put(
         &mut item,
         "connectedComponent",
@@ -60,9 +95,13 @@ fn cube(model: &Model, cube: &Cube, components: &Components<'_>, extended: bool)
     item.insert("measures".to_owned(), Value::Array(measures));
     item.insert("dimensions".to_owned(), Value::Array(dimensions));
     item.insert("segments".to_owned(), Value::Array(segments));
-    for empty in ["hierarchies", "folders", "nestedFolders"] {
-        item.insert(empty.to_owned(), json!([]));
-    }
+    let hierarchies = cube.hierarchies.iter().map(|h| hierarchy(&cube.name, h)).collect();
+    item.insert("hierarchies".to_owned(), hierarchies);
+    let folders = cube.view().map_or(&[][..], |view| &view.folders);
+    let flat = folders.iter().map(|folder| flat_folder(&cube.name, folder)).collect();
+    item.insert("folders".to_owned(), flat);
+    let nested = folders.iter().map(|folder| nested_folder(&cube.name, folder)).collect();
+    item.insert("nestedFolders".to_owned(), nested);
     if extended {
         if let CubeSource::Sql(template) = &cube.source {
             item.insert("sql".to_owned(), sql(template));
@@ -72,6 +111,50 @@ fn cube(model: &Model, cube: &Cube, components: &Components<'_>, extended: bool)
         item.insert("preAggregations".to_owned(), json!([]));
     }
     Some(Value::Object(item))
+}
+
+fn hierarchy(cube: &str, hierarchy: &Hierarchy) -> Value {
+    let mut item = Map::new();
+    item.insert("name".to_owned(), json!(format!("{cube}.{}", hierarchy.name)));
+    put(
+        &mut item,
+        "aliasMember",
+        hierarchy.alias_member.as_ref().map(|a| json!(a)),
+    );
+    put(&mut item, "title", hierarchy.title.as_ref().map(|title| json!(title)));
+    item.insert("levels".to_owned(), json!(hierarchy.levels));
+    item.insert("public".to_owned(), json!(hierarchy.public));
+    Value::Object(item)
+}
+
+/// A folder with the members of the folders in it, each once.
+fn flat_folder(cube: &str, folder: &Folder) -> Value {
+    let mut members: Vec<String> = Vec::new();
+    let mut open = vec![folder.items.iter()];
+    while let Some(items) = open.last_mut() {
+        match items.next() {
+            None => {
+                open.pop();
+            }
+            Some(FolderItem::Folder(inner)) => open.push(inner.items.iter()),
+            Some(FolderItem::Member(name)) => {
+                let full = format!("{cube}.{name}");
+                if !members.contains(&full) {
+                    members.push(full);
+                }
+            }
+        }
+    }
+    json!({"name": folder.name, "members": members})
+}
+
+/// Recursion is bounded by the nesting of the model's YAML.
+fn nested_folder(cube: &str, folder: &Folder) -> Value {
+    let members = folder.items.iter().map(|item| match item {
+        FolderItem::Member(name) => json!(format!("{cube}.{name}")),
+        FolderItem::Folder(inner) => nested_folder(cube, inner),
+    });
+    json!({"name": folder.name, "members": members.collect::<Vec<_>>()})
 }
 
 fn join(join: &Join) -> Value {
@@ -106,6 +189,11 @@ fn named(cube: &Cube, name: &str, short_title: &str, description: Option<&str>) 
     item
 }
 
+/// The member that a view's member shows.
+fn alias_member(origin: &Origin) -> Value {
+    json!(origin.path())
+}
+
 fn put_visible(item: &mut Map<String, Value>) {
     item.insert("isVisible".to_owned(), json!(true));
     item.insert("public".to_owned(), json!(true));
@@ -124,12 +212,15 @@ fn measure(model: &Model, cube: &Cube, measure: &Measure, extended: bool) -> Val
         let description = formats::description(measure.format.as_ref(), measure.currency.as_deref());
         item.insert("formatDescription".to_owned(), description);
     }
-    item.insert("cumulativeTotal".to_owned(), json!(measure.cumulative));
-    item.insert("cumulative".to_owned(), json!(measure.cumulative));
+    // As Cube, whose views do not say it of the measures they show.
+    let cumulative = measure.cumulative && measure.origin.is_none();
+    item.insert("cumulativeTotal".to_owned(), json!(cumulative));
+    item.insert("cumulative".to_owned(), json!(cumulative));
     item.insert("type".to_owned(), json!(row.wire));
     item.insert("aggType".to_owned(), json!(row.agg_type));
     item.insert("drillMembers".to_owned(), json!(measure.drill_members));
     item.insert("drillMembersGrouped".to_owned(), drill_grouped(model, measure));
+    put(&mut item, "aliasMember", measure.origin.as_ref().map(alias_member));
     put(&mut item, "meta", measure.meta.clone());
     put_visible(&mut item);
     if extended {
@@ -165,6 +256,7 @@ fn dimension(cube: &Cube, dimension: &Dimension, extended: bool) -> Value {
     put(&mut item, "meta", dimension.meta.clone());
     put_visible(&mut item);
     item.insert("primaryKey".to_owned(), json!(dimension.primary_key));
+    put(&mut item, "aliasMember", dimension.origin.as_ref().map(alias_member));
     if !dimension.granularities.is_empty() {
         let own: Vec<Value> = dimension.granularities.iter().map(custom_granularity).collect();
         item.insert("granularities".to_owned(), Value::Array(own));

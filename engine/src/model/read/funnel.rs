@@ -183,24 +183,11 @@ fn cube_of(funnel: Funnel) -> RawCube {
         ("date", DimensionType::Time, "When the funnel was entered"),
     ];
     RawCube {
-        name: funnel.name.clone(),
-        title: None,
-        description: None,
-        public: None,
-        extends: None,
-        aliases: Vec::new(),
         measures: vec![count],
         dimensions: dimensions
             .map(|(name, kind, text)| dimension(name, kind, text, &location))
             .to_vec(),
-        segments: Vec::new(),
-        joins: Vec::new(),
-        meta: None,
-        unsupported: Vec::new(),
-        blocked: None,
-        failed: Vec::new(),
-        source: Some(CubeSource::Funnel(Arc::new(funnel))),
-        location,
+        ..RawCube::new(funnel.name.clone(), CubeSource::Funnel(Arc::new(funnel)), location)
     }
 }
 

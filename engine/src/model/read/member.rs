@@ -70,6 +70,7 @@ impl Reader {
             self.each(list, &path, |reader, node| filters.extend(reader.sql_of(node, &path)));
         }
         Some(Measure {
+            titled: fields.get("title").and_then(Node::text).is_some(),
             short_title: self.text(&fields, "title", &path).unwrap_or_else(|| titleize(&name)),
             description: self.text(&fields, "description", &path),
             kind: kind?,
@@ -150,6 +151,7 @@ impl Reader {
             self.error(node.line, format!("({path}.sql) is required"));
         }
         Some(Segment {
+            titled: fields.get("title").and_then(Node::text).is_some(),
             short_title: self.text(&fields, "title", &path).unwrap_or_else(|| titleize(&name)),
             description: self.text(&fields, "description", &path),
             sql: self.template(&fields, "sql", &path)?,
@@ -185,6 +187,7 @@ impl Reader {
             self.duplicate_granularities(&granularities, list.line, &path);
         }
         Some(Dimension {
+            titled: fields.get("title").and_then(Node::text).is_some(),
             short_title: self.text(&fields, "title", &path).unwrap_or_else(|| titleize(&name)),
             description: self.text(&fields, "description", &path),
             kind: kind?,

@@ -32,6 +32,12 @@ fn the_json_schemas_list_the_same_keys() {
         (&JOIN_KEYS, &defs["join"]),
         (&GRANULARITY_KEYS, &defs["granularity"]),
         (&VIEW_KEYS, &defs["view"]),
+        (&VIEW_CUBE_KEYS, &defs["view_cube"]),
+        (&INCLUDED_MEMBER_KEYS, &defs["included_member"]),
+        (&FOLDER_KEYS, &defs["folder"]),
+        (&DEFAULT_FILTER_KEYS, &defs["default_filter"]),
+        (&VIEW_GROUP_KEYS, &defs["view_group"]),
+        (&HIERARCHY_KEYS, &defs["hierarchy"]),
         (&FUNNEL_KEYS, &funnel),
         (&STEP_KEYS, &funnel["$defs"]["step"]),
     ];

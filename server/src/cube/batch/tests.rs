@@ -37,6 +37,10 @@ fn blended_queries_share_a_granularity() {
 
 #[test]
 fn what_is_no_object_is_no_query() {
-    assert!(batch(Value::Null).unwrap_err().contains("Cannot read properties of null"));
+    assert!(
+        batch(Value::Null)
+            .unwrap_err()
+            .contains("Cannot read properties of null")
+    );
     assert!(batch(json!(5)).unwrap_err().contains("must be of type object"));
 }

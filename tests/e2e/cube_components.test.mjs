@@ -87,8 +87,8 @@ describe('@cubejs-client/react', () => {
   });
 
   test('useCubeSql', async () => {
-    const { sqlQuery } = await rendered(() => lib.useCubeSql(DAILY), (r) => r.sqlQuery || r.error, 'the SQL');
-    assert.equal(typeof sqlQuery.sql(), 'string');
+    const { response } = await rendered(() => lib.useCubeSql(DAILY), (r) => r.response || r.error, 'the SQL');
+    assert.equal(typeof response.sql(), 'string');
   });
 
   /** Renders a component with a `render` property until `done` accepts its properties. */
@@ -129,11 +129,13 @@ describe('@cubejs-client/react', () => {
       await until(() => latest()?.availableMeasures?.length, 'the model');
       const { updateMeasures, availableMeasures } = latest();
       updateMeasures.add(availableMeasures.find((measure) => measure.name === 'TrackedEvents.count'));
-      await until(() => latest().measures.length === 1, 'a measure');
-      const { updateTimeDimensions, availableTimeDimensions } = latest();
+      // The builder itself proposes the cube's default time dimension by day.
+      await until(() => latest().measures.length === 1 && latest().timeDimensions.length === 1, 'a measure by day');
+      const { updateTimeDimensions, timeDimensions, availableTimeDimensions } = latest();
       const dimension = availableTimeDimensions.find((time) => time.name === 'TrackedEvents.derivedTstamp');
-      updateTimeDimensions.add({ dimension, granularity: 'day', dateRange: [from, to] });
-      await until(() => latest().resultSet?.query().timeDimensions?.length, 'its answer');
+      updateTimeDimensions.update(timeDimensions[0], { dimension, granularity: 'day', dateRange: [from, to] });
+      const asked = () => latest().resultSet?.query().timeDimensions?.[0];
+      await until(() => asked()?.dateRange?.[0]?.startsWith(from), 'its answer');
     });
     assert.deepEqual(built.query.measures, ['TrackedEvents.count']);
     checkDaily(built.resultSet);
@@ -188,9 +190,12 @@ describe('@cubejs-client/vue3', () => {
     assert.ok(availableTimeDimensions.some((time) => time.name === 'TrackedEvents.derivedTstamp'));
     addMeasures(availableMeasures.find((measure) => measure.name === 'TrackedEvents.count').name);
     const resultSet = await until(() => component.latest().resultSet, 'its answer');
-    assert.equal(Number(resultSet.rawData()[0]['TrackedEvents.count']), events.length);
-    component.latest().addTimeDimensions({ dimension: 'TrackedEvents.derivedTstamp', granularity: 'day', dateRange: [from, to] });
-    await until(() => component.latest().resultSet?.query().timeDimensions?.length, 'the daily answer');
+    // The builder itself proposes the cube's default time dimension by day.
+    const sum = resultSet.rawData().reduce((all, row) => all + Number(row['TrackedEvents.count']), 0);
+    assert.equal(sum, events.length);
+    component.latest().setTimeDimensions([{ dimension: 'TrackedEvents.derivedTstamp', granularity: 'day', dateRange: [from, to] }]);
+    const asked = () => component.latest().resultSet?.query().timeDimensions?.[0];
+    await until(() => asked()?.dateRange?.[0]?.startsWith(from), 'the daily answer');
     checkDaily(component.latest().resultSet);
     component.unmount();
   });

@@ -5,7 +5,7 @@ import { JSDOM } from 'jsdom';
 const dom = new JSDOM('<!doctype html><div id="app"></div>', { url: 'http://localhost/', pretendToBeVisual: true });
 globalThis.window = dom.window;
 globalThis.document = dom.window.document;
-for (const name of ['HTMLElement', 'Element', 'Node', 'SVGElement', 'Event', 'CustomEvent', 'MathMLElement', 'ShadowRoot', 'requestAnimationFrame', 'cancelAnimationFrame']) {
+for (const name of ['HTMLElement', 'Element', 'Node', 'SVGElement', 'Event', 'CustomEvent', 'MathMLElement', 'ShadowRoot', 'navigator', 'requestAnimationFrame', 'cancelAnimationFrame']) {
   if (dom.window[name] !== undefined) globalThis[name] ??= dom.window[name];
 }
 

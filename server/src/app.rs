@@ -1,7 +1,8 @@
 //! The application: the state that every route shares, and the routes put together.
 
-use crate::auth::context::ProjectClaims;
-use crate::auth::jwt::{TokenRules, Verifier};
+use crate::auth::context::ContextRules;
+use crate::auth::jwks::{HttpFetch, Jwks};
+use crate::auth::jwt::{KeySource, TokenRules, Verifier};
 use crate::auth::{Projects, Secrets};
 use crate::config::Settings;
 use crate::cube::cache::Answers;
@@ -51,11 +52,11 @@ impl App {
     /// An application around an engine that is open already, for tests.
     ///
     /// # Errors
-    /// When the secrets or the projects cannot be read from the data folder.
+    /// When the secrets or the projects cannot be read from the data folder, or the keys of tokens cannot be used.
     pub fn with_engine(settings: Settings, engine: Arc<Engine>) -> engine::Result<SharedApp> {
         let secrets = Secrets::open(&settings)?;
         let projects = Projects::open(&settings.data_dir)?;
-        let tokens = Verifier::new(&token_rules(&settings, &secrets));
+        let tokens = Verifier::new(token_rules(&settings, &secrets)?)?;
         Ok(Arc::new(App {
             answers: Answers::new(
                 settings.memory_bytes,
@@ -77,19 +78,47 @@ impl App {
     }
 }
 
-fn token_rules(settings: &Settings, secrets: &Secrets) -> TokenRules {
+fn token_rules(settings: &Settings, secrets: &Secrets) -> engine::Result<TokenRules> {
     let names = settings.project_claim.split(',').map(|name| name.trim().to_owned());
-    TokenRules {
-        secrets: secrets
-            .verifying()
-            .map(|secret| secret.expose().as_bytes().to_vec())
-            .collect(),
-        project: ProjectClaims {
-            names: names.filter(|name| !name.is_empty()).collect(),
-            ..ProjectClaims::default()
+    Ok(TokenRules {
+        keys: key_source(settings, secrets)?,
+        algorithms: settings.jwt_algs.clone(),
+        audiences: settings.jwt_audience.clone(),
+        issuers: settings.jwt_issuer.clone(),
+        subject: settings.jwt_subject.clone(),
+        require_exp: settings.jwt_require_exp,
+        context: ContextRules {
+            project: names.filter(|name| !name.is_empty()).collect(),
+            namespace: settings.jwt_claims_namespace.clone(),
+            groups: settings.groups_claim.clone(),
+            roles: settings.roles_claim.clone(),
+            scopes: settings.api_scopes.clone(),
+            scopes_claim: settings.scopes_claim.clone(),
+            ..ContextRules::default()
         },
-        ..TokenRules::default()
+    })
+}
+
+/// What verifies tokens: a provider's keys, else a key of its own, else the server's secrets, as in Cube.
+fn key_source(settings: &Settings, secrets: &Secrets) -> engine::Result<KeySource> {
+    if let Some(url) = &settings.jwk_url {
+        let jwks = Arc::new(Jwks::new(Box::new(HttpFetch::new(url)?), settings.jwt_algs.clone()));
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let jwks = Arc::clone(&jwks);
+            runtime.spawn(async move { jwks.prefetch().await });
+        }
+        return Ok(KeySource::Provider(jwks));
     }
+    Ok(match &settings.jwt_key {
+        Some(key) if key.expose().trim_start().starts_with("-----BEGIN") => KeySource::Pem(key.expose().to_owned()),
+        Some(key) => KeySource::Secrets(vec![key.expose().as_bytes().to_vec()]),
+        None => KeySource::Secrets(
+            secrets
+                .verifying()
+                .map(|secret| secret.expose().as_bytes().to_vec())
+                .collect(),
+        ),
+    })
 }
 
 /// All routes.

@@ -15,6 +15,7 @@ pub use layers::{Layers, Origin, Problem, Resolved, SettingFlags};
 pub use network::IpNetwork;
 pub use table::{SETTINGS, Setting};
 
+use crate::auth::Scope;
 use chrono_tz::Tz;
 use std::fmt;
 use std::net::SocketAddr;
@@ -73,6 +74,30 @@ pub struct Settings {
     pub api_secrets_previous: Vec<Secret>,
     /// The claim of a token that names the project.
     pub project_claim: String,
+    /// A secret or a public key in PEM that verifies tokens in the place of `api_secret`.
+    pub jwt_key: Option<Secret>,
+    /// Where the identity provider publishes its keys.
+    pub jwk_url: Option<String>,
+    /// Algorithms that tokens may be signed with; empty: all that fit the key.
+    pub jwt_algs: Vec<jsonwebtoken::Algorithm>,
+    /// Accepted issuers; empty: any.
+    pub jwt_issuer: Vec<String>,
+    /// Accepted audiences; empty: any.
+    pub jwt_audience: Vec<String>,
+    /// Required subject.
+    pub jwt_subject: Option<String>,
+    /// Whether a token must expire.
+    pub jwt_require_exp: bool,
+    /// The claim that is the security context; `None`: all claims are.
+    pub jwt_claims_namespace: Option<String>,
+    /// The claim that lists groups for access policies.
+    pub groups_claim: String,
+    /// The claim that lists roles for access policies.
+    pub roles_claim: String,
+    /// Scopes of tokens that list none.
+    pub api_scopes: Vec<Scope>,
+    /// The claim that lists a token's scopes.
+    pub scopes_claim: Option<String>,
     /// The path before `/v1/load` and the other Cube routes: starts with a slash, has none at the end.
     pub base_path: String,
     /// Memory budget of the engine in bytes.

@@ -18,4 +18,5 @@ mod ingest;
 mod restart;
 mod server;
 mod slow_clients;
+mod tenants;
 mod visibility;

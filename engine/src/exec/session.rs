@@ -124,7 +124,7 @@ impl QuerySession {
             project: project.clone(),
             view,
             model,
-            query: query.clone(),
+            query: Query { now, ..query.clone() },
             now,
         };
         let shared = Arc::clone(&self.shared);

@@ -1,7 +1,7 @@
 //! A cube: a relation and the members that can be asked of it.
 
 use super::title::titleize;
-use super::{Dimension, Funnel, Hierarchy, Join, Measure, Member, Segment, SqlTemplate, View};
+use super::{AccessPolicy, Dimension, Funnel, Hierarchy, Join, Measure, Member, Segment, SqlTemplate, View};
 use std::fmt;
 use std::sync::Arc;
 
@@ -56,6 +56,8 @@ pub struct Cube {
     pub joins: Vec<Join>,
     /// Hierarchies in the order of the file.
     pub hierarchies: Vec<Hierarchy>,
+    /// Who may see what of it; without any everybody sees everything.
+    pub access_policy: Vec<AccessPolicy>,
     /// Free-form `meta`.
     pub meta: Option<serde_json::Value>,
     /// Set on a cube that exists only as another name of a cube; such cubes answer queries but are not in meta.
@@ -81,6 +83,7 @@ impl Cube {
             segments: Vec::new(),
             joins: Vec::new(),
             hierarchies: Vec::new(),
+            access_policy: Vec::new(),
             meta: None,
             alias_of: None,
             unsupported: Vec::new(),

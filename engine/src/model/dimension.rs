@@ -1,7 +1,7 @@
 //! Dimensions: what rows are grouped and filtered by.
 
 use super::title::titleize;
-use super::{Granularity, Location, Origin, SqlTemplate};
+use super::{Granularity, Location, Mask, Origin, SqlTemplate};
 
 /// The type of a dimension's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +110,8 @@ pub struct Dimension {
     pub sub_query: bool,
     /// Whether the query's filters hold inside that computation too.
     pub propagate_filters_to_sub_query: bool,
+    /// What is shown in its place when a policy grants it masked; null when absent.
+    pub mask: Option<Mask>,
     /// The member that this one shows, in views.
     pub origin: Option<Origin>,
     /// A key that is valid in Cube but not answered yet, such as `sub_query`; querying the member says so.
@@ -138,6 +140,7 @@ impl Dimension {
             granularities: Vec::new(),
             sub_query: false,
             propagate_filters_to_sub_query: false,
+            mask: None,
             origin: None,
             unsupported: None,
             location,

@@ -1,7 +1,7 @@
 //! Measures: what is counted, summed and averaged.
 
 use super::title::titleize;
-use super::{Location, MultiStage, Origin, RollingWindow, SqlTemplate};
+use super::{Location, Mask, MultiStage, Origin, RollingWindow, SqlTemplate};
 
 /// The type of a measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -160,6 +160,8 @@ pub struct Measure {
     pub rolling_window: Option<RollingWindow>,
     /// The stages it is computed in.
     pub multi_stage: Option<MultiStage>,
+    /// What is shown in its place when a policy grants it masked; null when absent.
+    pub mask: Option<Mask>,
     /// The member that this one shows, in views.
     pub origin: Option<Origin>,
     /// A key that is valid in Cube but not answered yet, such as `rolling_window`; querying the member says so.
@@ -188,6 +190,7 @@ impl Measure {
             meta: None,
             rolling_window: None,
             multi_stage: None,
+            mask: None,
             origin: None,
             unsupported: None,
             location,

@@ -6,11 +6,13 @@
 pub mod catalog;
 pub mod cube;
 pub mod dimension;
+pub mod expression;
 pub mod funnel;
 pub mod granularity;
 pub mod hierarchy;
 pub mod join;
 pub mod measure;
+pub mod policy;
 pub mod problem;
 mod read;
 pub mod segment;
@@ -24,11 +26,13 @@ mod yaml;
 pub use catalog::{Builtin, Catalog, CatalogOptions};
 pub use cube::{Cube, CubeSource, Location};
 pub use dimension::{CaseLabel, Dimension, DimensionSql, DimensionType};
+pub use expression::Expression;
 pub use funnel::{Funnel, FunnelRule, FunnelStep};
 pub use granularity::{Granularity, Interval, TimeUnit};
 pub use hierarchy::Hierarchy;
 pub use join::{Join, Relationship};
 pub use measure::{Measure, MeasureType};
+pub use policy::{AccessPolicy, Asker, Audience, Choice, Mask, MemberRule, RowFilter, RowLevel};
 pub use problem::{Problem, Severity};
 pub use segment::Segment;
 pub use stage::{

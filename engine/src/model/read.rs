@@ -4,6 +4,7 @@
 
 mod funnel;
 mod member;
+mod policy;
 mod stage;
 mod view;
 
@@ -13,7 +14,7 @@ pub(super) use view::{RawFolder, RawFolderItem, RawInclude, RawIncluded, RawView
 use super::template::SqlTemplate;
 use super::view::ViewGroup;
 use super::yaml::{self, CUBE_KEYS, FILE_KEYS, HIERARCHY_KEYS, JOIN_KEYS, Key, Keys, Node, Use, Value};
-use super::{CubeSource, Dimension, Hierarchy, Join, Location, Measure, Problem, Relationship, Segment};
+use super::{AccessPolicy, CubeSource, Dimension, Hierarchy, Join, Location, Measure, Problem, Relationship, Segment};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -34,6 +35,7 @@ pub(super) struct RawCube {
     pub joins: Vec<Join>,
     /// Levels are as written.
     pub hierarchies: Vec<Hierarchy>,
+    pub access_policy: Vec<AccessPolicy>,
     pub meta: Option<serde_json::Value>,
     pub unsupported: Vec<(String, Location)>,
     /// A key of the cube without which every answer would be wrong.
@@ -59,6 +61,7 @@ impl RawCube {
             segments: Vec::new(),
             joins: Vec::new(),
             hierarchies: Vec::new(),
+            access_policy: Vec::new(),
             meta: None,
             unsupported: Vec::new(),
             blocked: None,
@@ -325,6 +328,7 @@ impl Reader {
             description: self.text(fields, "description", ""),
             public: self.public(fields, ""),
             extends: extends.map(|parent| (parent, self.at(fields.line("extends", node.line)))),
+            access_policy: self.policies(fields),
             meta: fields.get("meta").map(Node::json),
             ..RawCube::new(name.clone().unwrap_or_default(), None, self.at(node.line))
         };

@@ -3,6 +3,7 @@
 
 mod extend;
 mod groups;
+mod policy;
 mod references;
 mod views;
 
@@ -275,6 +276,12 @@ fn finish(raw: &RawCube, alias_of: Option<&str>, known: &Known<'_>, problems: &m
     for join in raw.joins.iter().filter(|join| !known.has(&join.target, None)) {
         error(&join.location, format!("Cube {} doesn't exist", join.target));
     }
+    let hierarchies = &raw.hierarchies;
+    let has_member = |name: &str| names.contains(name) || hierarchies.iter().any(|h| h.name == name);
+    policy::resolve(&mut raw.access_policy, &own, has_member, &mut error);
+    for measure in &raw.measures {
+        policy::check_measure_mask(measure.mask.as_ref(), &measure.name, &measure.location, &mut error);
+    }
     block(&mut raw);
     Cube {
         title: raw.title.unwrap_or_else(|| titleize(&raw.name)),
@@ -287,6 +294,7 @@ fn finish(raw: &RawCube, alias_of: Option<&str>, known: &Known<'_>, problems: &m
         segments: raw.segments,
         joins: raw.joins,
         hierarchies: raw.hierarchies,
+        access_policy: raw.access_policy,
         meta: raw.meta,
         alias_of: alias_of.map(str::to_owned),
         unsupported: raw.unsupported,

@@ -304,7 +304,7 @@ pub(super) const CUBE_KEYS: Keys = Keys {
         ("pre_aggregations", Noted),
         ("hierarchies", Answered),
         ("rewrite_queries", Accepted),
-        ("access_policy", Unanswered),
+        ("access_policy", Answered),
         ("calendar", Unanswered),
     ],
 };
@@ -326,7 +326,7 @@ pub(super) const MEASURE_KEYS: Keys = Keys {
         ("currency", Answered),
         ("drill_members", Answered),
         ("drill_filters", Accepted),
-        ("mask", Noted),
+        ("mask", Answered),
         ("aliases", Accepted),
         ("rolling_window", Answered),
         ("multi_stage", Answered),
@@ -363,7 +363,7 @@ pub(super) const DIMENSION_KEYS: Keys = Keys {
         ("granularities", Answered),
         ("propagate_filters_to_sub_query", Accepted),
         ("values_as_segments", Noted),
-        ("mask", Noted),
+        ("mask", Answered),
         ("order", Accepted),
         ("key", Accepted),
         ("links", Accepted),
@@ -426,7 +426,7 @@ pub(super) const VIEW_KEYS: Keys = Keys {
         ("segments", Answered),
         ("folders", Answered),
         ("default_filters", Answered),
-        ("access_policy", Unanswered),
+        ("access_policy", Answered),
         ("view_group", Answered),
         ("view_groups", Answered),
     ],
@@ -496,6 +496,50 @@ pub(super) const HIERARCHY_KEYS: Keys = Keys {
         ("title", Answered),
         ("public", Answered),
         ("levels", Answered),
+    ],
+};
+
+/// Keys of an access policy.
+pub(super) const POLICY_KEYS: Keys = Keys {
+    object: "accessPolicy",
+    keys: &[
+        ("group", Answered),
+        ("groups", Answered),
+        ("role", Answered),
+        ("conditions", Answered),
+        ("member_level", Answered),
+        ("member_masking", Answered),
+        ("row_level", Answered),
+    ],
+};
+
+/// Keys of a condition of an access policy.
+pub(super) const POLICY_CONDITION_KEYS: Keys = Keys {
+    object: "condition",
+    keys: &[("if", Answered)],
+};
+
+/// Keys of `member_level` and `member_masking`.
+pub(super) const MEMBER_RULE_KEYS: Keys = Keys {
+    object: "memberLevel",
+    keys: &[("includes", Answered), ("excludes", Answered)],
+};
+
+/// Keys of `row_level`.
+pub(super) const ROW_LEVEL_KEYS: Keys = Keys {
+    object: "rowLevel",
+    keys: &[("filters", Answered), ("allow_all", Answered)],
+};
+
+/// Keys of a filter of `row_level`.
+pub(super) const POLICY_FILTER_KEYS: Keys = Keys {
+    object: "filter",
+    keys: &[
+        ("member", Answered),
+        ("operator", Answered),
+        ("values", Answered),
+        ("and", Answered),
+        ("or", Answered),
     ],
 };
 

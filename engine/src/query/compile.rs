@@ -10,7 +10,7 @@ use super::{filter, params, sql, tables};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::dimension::CaseLabel;
 use crate::model::{
-    Cube, CubeSource, Dimension, DimensionSql, DimensionType, Location, Measure, Member, Model, Piece, Segment,
+    Cube, CubeSource, Dimension, DimensionSql, DimensionType, Location, Mask, Measure, Member, Model, Piece, Segment,
     SqlTemplate,
 };
 use arrow::datatypes::{DataType, Field};
@@ -65,6 +65,8 @@ struct Defect {
 pub struct CompiledCube {
     relation: Compiled<LogicalPlan>,
     dimensions: HashMap<String, Compiled<RowMember>>,
+    /// Of dimensions whose mask is computed.
+    masks: HashMap<String, Compiled<RowMember>>,
     segments: HashMap<String, Compiled<RowMember>>,
     measures: HashMap<String, Compiled<CompiledMeasure>>,
 }
@@ -98,6 +100,14 @@ impl CompiledCube {
         found(self.dimensions.get(name), name)
     }
 
+    /// The mask of a dimension, when it is computed.
+    ///
+    /// # Errors
+    /// `Model` when its SQL is wrong.
+    pub fn mask(&self, name: &str) -> Result<&RowMember> {
+        found(self.masks.get(name), name)
+    }
+
     /// A segment.
     ///
     /// # Errors
@@ -126,6 +136,7 @@ impl CompiledCube {
         let mut all = errors(std::iter::once(&self.relation));
         if all.is_empty() {
             all.extend(errors(self.dimensions.values()));
+            all.extend(errors(self.masks.values()));
             all.extend(errors(self.segments.values()));
             all.extend(errors(self.measures.values()));
         }
@@ -197,6 +208,7 @@ fn compile(cube: &Cube) -> CompiledCube {
         substitutions: Cell::new(0),
     };
     let mut dimensions = HashMap::new();
+    let mut masks = HashMap::new();
     let mut segments = HashMap::new();
     let mut measures = HashMap::new();
     if relation.is_ok() {
@@ -207,6 +219,10 @@ fn compile(cube: &Cube) -> CompiledCube {
         {
             let compiled = compiler.dimension(dimension).map_err(at(&dimension.location));
             dimensions.insert(dimension.name.clone(), compiled);
+            if let Some(Mask::Sql(mask)) = &dimension.mask {
+                let compiled = compiler.render(mask, false, 0).and_then(|text| compiler.row(&text));
+                masks.insert(dimension.name.clone(), compiled.map_err(at(&mask.location)));
+            }
         }
         for segment in &cube.segments {
             segments.insert(
@@ -225,6 +241,7 @@ fn compile(cube: &Cube) -> CompiledCube {
     CompiledCube {
         relation,
         dimensions,
+        masks,
         segments,
         measures,
     }
@@ -238,6 +255,7 @@ fn relation(cube: &Cube) -> Result<LogicalPlan> {
         CubeSource::Funnel(_) | CubeSource::View(_) => return Err(Error::internal("funnels and views have no SQL")),
     };
     let name = datafusion::common::TableReference::bare(cube.name.as_str());
+    let plan = tables::tagged(plan, &cube.name)?;
     Ok(LogicalPlanBuilder::from(plan).alias(name)?.build()?)
 }
 
@@ -257,16 +275,34 @@ fn table_name(written: &str) -> Result<&str> {
 /// The text of a cube's `sql` with `FILTER_PARAMS` in their marker's form.
 fn cube_sql(cube: &Cube, template: &SqlTemplate) -> Result<String> {
     let mut text = String::with_capacity(template.source.len());
-    for piece in &template.pieces {
+    for piece in params::pieces(template).iter() {
         match piece {
             Piece::Text(part) => text.push_str(part),
-            Piece::Context(reference) => text.push_str(&params::render(reference, &cube.name)?),
+            Piece::Context(reference) if params::is_reference(reference) => {
+                let expand = |template: &SqlTemplate| cube_sql(cube, template);
+                text.push_str(&request_reference(reference, cube, &expand)?);
+            }
+            Piece::Context(reference) => return Err(not_in_cube_sql(reference)),
             Piece::Cube => return Err(Error::model("`{CUBE}` has no meaning in the `sql` of the cube itself")),
             Piece::Member(name) | Piece::OtherCube(name) => return Err(not_in_cube_sql(name)),
             Piece::OtherMember(other, name) => return Err(not_in_cube_sql(&format!("{other}.{name}"))),
         }
     }
     Ok(text.trim().trim_end_matches(';').to_owned())
+}
+
+/// The SQL of a reference to the request, written in `cube`.
+fn request_reference(reference: &str, cube: &Cube, expand: &dyn Fn(&SqlTemplate) -> Result<String>) -> Result<String> {
+    let kind_of = |named: &str, member: &str| {
+        let dimension = (named == cube.name).then(|| cube.dimension(member)).flatten();
+        dimension.map(|dimension| dimension.kind)
+    };
+    let around = params::Surroundings {
+        cube: &cube.name,
+        kind_of: &kind_of,
+        expand,
+    };
+    params::render(reference, &around)
 }
 
 fn not_in_cube_sql(name: &str) -> Error {
@@ -308,9 +344,13 @@ impl Compiler<'_> {
             )));
         }
         let mut text = String::with_capacity(template.source.len());
-        for piece in &template.pieces {
+        for piece in params::pieces(template).iter() {
             match piece {
                 Piece::Text(part) => text.push_str(part),
+                Piece::Context(reference) if params::is_reference(reference) => {
+                    let expand = |template: &SqlTemplate| self.render(template, false, depth + 1);
+                    text.push_str(&request_reference(reference, self.cube, &expand)?);
+                }
                 Piece::Cube => text.push_str(&quoted(&self.cube.name)),
                 Piece::Member(name) => text.push_str(&self.reference(name, measures, depth)?),
                 Piece::OtherMember(cube, name) if *cube == self.cube.name => {

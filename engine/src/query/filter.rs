@@ -126,4 +126,4 @@ impl Operator {
 }
 
 pub use lower::{Column, instant, instant_type, lower};
-pub(crate) use lower::{balanced, cast, no_instant};
+pub(crate) use lower::{balanced, cast, escaped, no_instant};

@@ -13,11 +13,13 @@ pub mod measure;
 pub mod order;
 pub mod params;
 pub mod plan;
+pub mod policy;
 pub mod resolve;
 pub mod restrict;
 pub mod sql;
 pub mod tables;
 
+use crate::clock::Micros;
 use chrono::NaiveDateTime;
 use chrono_tz::Tz;
 use std::sync::Arc;
@@ -133,6 +135,12 @@ pub struct Query {
     pub join_hints: Vec<Vec<String>>,
     /// Claims of the verified token: what `SECURITY_CONTEXT` and access policies see. An object, or null without a token.
     pub security_context: Arc<serde_json::Value>,
+    /// Groups that the asker belongs to, for access policies.
+    pub groups: Arc<[String]>,
+    /// Roles that the asker has, for access policies.
+    pub roles: Arc<[String]>,
+    /// The instant that relative dates of the model are counted from. The engine sets it when it answers.
+    pub now: Micros,
     /// Time zone of ranges and buckets.
     pub timezone: Tz,
 }
@@ -155,6 +163,9 @@ impl Default for Query {
             fill: None,
             join_hints: Vec::new(),
             security_context: Arc::new(serde_json::Value::Null),
+            groups: Arc::new([]),
+            roles: Arc::new([]),
+            now: 0,
             timezone: Tz::UTC,
         }
     }
@@ -195,7 +206,7 @@ pub struct Answer {
     /// Rows without limit and offset, when asked.
     pub total: Option<u64>,
     /// The instant whose data the answer shows, microseconds since the epoch.
-    pub as_of: crate::clock::Micros,
+    pub as_of: Micros,
     /// Whether the same query over the same rows may be answered otherwise a moment later: the model's SQL reads the
     /// clock (`now()`, `current_date`) or chance (`random()`).
     pub reads_clock: bool,

@@ -4,7 +4,7 @@ pub mod leaf;
 
 use super::compile::CompiledModel;
 use super::resolve::Resolved;
-use super::{DateRange, Query, date_range, filter, funnel, order};
+use super::{DateRange, Query, date_range, filter, funnel, order, params, policy};
 use crate::error::{Error, Result};
 use crate::model::{CubeSource, Granularity};
 use chrono_tz::Tz;
@@ -35,6 +35,48 @@ pub struct Planned {
 /// # Errors
 /// `Invalid` for what the query asks wrongly, `Model` for what the model says wrongly.
 pub fn plan(query: &Query, compiled: &CompiledModel, functions: &dyn FunctionRegistry) -> Result<Planned> {
+    let guarded = policy::guard(compiled.model(), query)?;
+    let with_masks = policy::masks::over(compiled, &guarded)?;
+    let planned = guarded_plan(&guarded, with_masks.as_ref().unwrap_or(compiled), functions)?;
+    let resolved = super::resolve::resolve(compiled.model(), query)?;
+    let columns = resolved.columns();
+    let asked = params::Asked::of(&resolved);
+    let finished = |plan: LogicalPlan| -> Result<LogicalPlan> {
+        if guarded.denied {
+            return policy::rows::without_rows(plan);
+        }
+        let plan = policy::rows::over_scans(plan, &guarded, compiled, &asked)?;
+        policy::proof::check(&plan, query, compiled, &asked)?;
+        Ok(plan)
+    };
+    let total = planned.total.map(finished).transpose()?;
+    let mut plan = finished(planned.plan)?;
+    if let Some(shown) = &guarded.shown {
+        plan = policy::masks::shown(plan, shown)?;
+    }
+    Ok(Planned { plan, total, columns })
+}
+
+/// The plan of a query that already has the conditions of policies in it.
+fn guarded_plan(
+    guarded: &policy::Guarded<'_>,
+    compiled: &CompiledModel,
+    functions: &dyn FunctionRegistry,
+) -> Result<Planned> {
+    let query = guarded.query.as_ref();
+    let only_masks = guarded.shown.is_some()
+        && query.measures.is_empty()
+        && query.dimensions.is_empty()
+        && query.time_dimensions.iter().all(|time| time.granularity.is_none());
+    if only_masks {
+        let one = LogicalPlanBuilder::empty(true);
+        let count = one.clone().project(vec![lit(1_i64).alias("count")])?.build()?;
+        return Ok(Planned {
+            plan: one.build()?,
+            total: query.total.then_some(count),
+            columns: Vec::new(),
+        });
+    }
     let resolved = super::resolve::resolve(compiled.model(), query)?;
     let columns = resolved.columns();
     if columns.is_empty() {
@@ -51,9 +93,11 @@ pub fn plan(query: &Query, compiled: &CompiledModel, functions: &dyn FunctionReg
         ),
         false => None,
     };
+    // What a planner of inner parts has filled for itself is filled already.
+    let asked = params::Asked::of(&resolved);
     Ok(Planned {
-        plan: ordered(rows, &resolved)?,
-        total,
+        plan: params::fill(ordered(rows, &resolved)?, &asked)?,
+        total: total.map(|total| params::fill(total, &asked)).transpose()?,
         columns,
     })
 }

@@ -53,8 +53,12 @@ pub fn base(mut config: SessionConfig) -> SessionStateBuilder {
 /// Adds the functions that read JSON, and our own.
 pub fn register(state: &mut SessionState) {
     use datafusion::execution::FunctionRegistry;
-    let registered = datafusion_functions_json::register_all(state)
-        .and_then(|()| state.register_udf(super::params::marker()).map(drop));
+    let markers = super::params::markers().iter();
+    let registered = datafusion_functions_json::register_all(state).and_then(|()| {
+        markers
+            .map(Arc::clone)
+            .try_for_each(|marker| state.register_udf(marker).map(drop))
+    });
     if let Err(error) = registered {
         tracing::error!(%error, "functions could not be registered");
     }

@@ -6,7 +6,8 @@
 use crate::error::{Error, Result};
 use crate::event::schema;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::logical_expr::{LogicalPlanBuilder, TableSource};
+use datafusion::common::tree_node::Transformed;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, TableScan, TableSource};
 use std::sync::{Arc, LazyLock};
 
 /// Events, one row each.
@@ -45,9 +46,16 @@ pub fn schema_of(table: &str) -> Option<SchemaRef> {
 pub struct UnboundTable {
     name: &'static str,
     schema: SchemaRef,
+    /// The cube whose rows are read.
+    cube: Option<Arc<str>>,
 }
 
 impl UnboundTable {
+    /// The cube whose rows are read, when the scan was tagged.
+    pub fn cube(&self) -> Option<&str> {
+        self.cube.as_deref()
+    }
+
     /// The table's name.
     pub fn name(&self) -> &'static str {
         self.name
@@ -67,12 +75,39 @@ impl TableSource for UnboundTable {
 pub fn source(table: &str) -> Result<Arc<dyn TableSource>> {
     let name = ALL.iter().find(|name| **name == table);
     match name.and_then(|name| Some((name, schema_of(name)?))) {
-        Some((name, schema)) => Ok(Arc::new(UnboundTable { name, schema })),
+        Some((name, schema)) => Ok(Arc::new(UnboundTable {
+            name,
+            schema,
+            cube: None,
+        })),
         None => Err(Error::model(format!(
             "table `{table}` does not exist: SQL can read `{}`",
             ALL.join("` and `")
         ))),
     }
+}
+
+/// The same plan whose scans carry the name of the cube whose rows they read, so that its access policies find them
+/// wherever a planner puts them.
+///
+/// # Errors
+/// When the plan cannot be rebuilt, which would be a defect.
+pub fn tagged(plan: LogicalPlan, cube: &str) -> Result<LogicalPlan> {
+    let cube: Arc<str> = Arc::from(cube);
+    let tagged = plan.transform_down_with_subqueries(|node| {
+        let LogicalPlan::TableScan(scan) = node else {
+            return Ok(Transformed::no(node));
+        };
+        let Some(table) = scan.source.downcast_ref::<UnboundTable>() else {
+            return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
+        };
+        let source: Arc<dyn TableSource> = Arc::new(UnboundTable {
+            cube: Some(Arc::clone(&cube)),
+            ..table.clone()
+        });
+        Ok(Transformed::yes(LogicalPlan::TableScan(TableScan { source, ..scan })))
+    });
+    Ok(tagged?.data)
 }
 
 /// The beginning of a plan: all rows of a table of the project that the plan will be bound to.

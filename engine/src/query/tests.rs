@@ -185,6 +185,9 @@ pub(crate) fn parse(json: &Json) -> Result<Query> {
         offset: json["offset"].as_u64().unwrap_or(0),
         total: json["total"] == true,
         ungrouped: json["ungrouped"] == true,
+        security_context: Arc::new(json["context"].clone()),
+        groups: texts(json, "groups").into(),
+        roles: texts(json, "roles").into(),
         timezone,
         ..Query::default()
     })
@@ -332,7 +335,6 @@ pub(crate) fn samples() -> Vec<Event> {
 
 #[tokio::test]
 async fn cases() {
-    let fixture = Fixture::new(MODEL, &samples());
     let files = [
         ("filters.case", include_str!("tests/filters.case")),
         ("measures.case", include_str!("tests/measures.case")),
@@ -340,6 +342,11 @@ async fn cases() {
         ("shape.case", include_str!("tests/shape.case")),
         ("errors.case", include_str!("tests/errors.case")),
     ];
+    run_cases(&Fixture::new(MODEL, &samples()), &files).await;
+}
+
+/// Asks every query of `files` and compares the rows.
+pub(crate) async fn run_cases(fixture: &Fixture, files: &[(&str, &str)]) {
     let mut wrong = String::new();
     for (file, text) in files {
         for case in text.split("\n## ").skip(1) {

@@ -2,6 +2,7 @@
 //! cannot be written.
 
 use super::jwt::AuthError;
+use super::scopes::{self, Scope};
 use engine::ProjectId;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -17,34 +18,67 @@ pub struct SecurityContext {
     project: ProjectId,
     /// An object.
     claims: Arc<Value>,
+    groups: Arc<[String]>,
+    roles: Arc<[String]>,
+    scopes: Vec<Scope>,
 }
 
-/// Which claims of a token name the project.
+/// What the claims of a token mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProjectClaims {
-    /// Claim names in the order they are tried; `appId` first by default, which is what GitLab and Cube's own guides use.
-    pub names: Vec<String>,
+pub struct ContextRules {
+    /// Claims that name the project, in the order they are tried; `appId` first by default, which is what GitLab and
+    /// Cube's own guides use.
+    pub project: Vec<String>,
     /// Whether a token without any of these claims acts for the only project, as single-tenant Cube installations
     /// expect. It never chooses between projects: as soon as there are two, such tokens are refused.
     pub single_project_default: bool,
+    /// The claim that is the security context; without it all claims are.
+    pub namespace: Option<String>,
+    /// The claim that lists the groups which access policies name, with dots between the names of nested claims.
+    pub groups: String,
+    /// The claim that lists the roles which access policies name.
+    pub roles: String,
+    /// Scopes of a token that does not list its own.
+    pub scopes: Vec<Scope>,
+    /// The claim that lists a token's scopes, if any does.
+    pub scopes_claim: Option<String>,
 }
 
-impl Default for ProjectClaims {
+impl Default for ContextRules {
     fn default() -> Self {
         Self {
-            names: vec!["appId".to_owned()],
+            project: vec!["appId".to_owned()],
             single_project_default: true,
+            namespace: None,
+            groups: "groups".to_owned(),
+            roles: "roles".to_owned(),
+            scopes: vec![Scope::GraphQl, Scope::Meta, Scope::Data, Scope::Sql],
+            scopes_claim: None,
         }
     }
 }
 
 impl SecurityContext {
-    /// A context for `project`.
-    pub fn new(project: ProjectId, mut claims: Map<String, Value>) -> Self {
+    /// A context for `project` with what the default rules make of `claims`.
+    pub fn new(project: ProjectId, claims: Map<String, Value>) -> Self {
+        let rules = ContextRules::default();
+        let scopes = rules.scopes.clone();
+        Self::with_rules(project, claims, &rules, scopes)
+    }
+
+    fn with_rules(
+        project: ProjectId,
+        mut claims: Map<String, Value>,
+        rules: &ContextRules,
+        scopes: Vec<Scope>,
+    ) -> Self {
         claims.retain(|name, _| !PER_TOKEN.contains(&name.as_str()));
         Self {
             project,
+            groups: names(&claims, &rules.groups),
+            roles: names(&claims, &rules.roles),
             claims: Arc::new(Value::Object(claims)),
+            scopes,
         }
     }
 
@@ -54,22 +88,33 @@ impl SecurityContext {
     /// # Errors
     /// [`AuthError::NoProject`] when no claim names a project and no default applies.
     pub fn from_claims(
-        claims: Map<String, Value>,
-        rules: &ProjectClaims,
+        payload: Map<String, Value>,
+        rules: &ContextRules,
         only_project: impl FnOnce() -> Option<ProjectId>,
     ) -> Result<Self, AuthError> {
-        let claims = merge_legacy_user(claims);
-        if let Some(text) = rules
-            .names
-            .iter()
-            .find_map(|name| claim_text(claims.get(name.as_str())?))
-        {
-            let project = ProjectId::new(&text).map_err(|_| AuthError::NoProject)?;
-            return Ok(Self::new(project, claims));
-        }
-        let default = rules.single_project_default.then(only_project).flatten();
-        let project = default.ok_or(AuthError::NoProject)?;
-        Ok(Self::new(project, claims))
+        let claims = match &rules.namespace {
+            Some(namespace) => match payload.get(namespace) {
+                Some(Value::Object(claims)) => claims.clone(),
+                _ => Map::new(),
+            },
+            None => merge_legacy_user(payload.clone()),
+        };
+        let own_scopes = rules.scopes_claim.as_ref().and_then(|name| {
+            let claim = claims.get(name).or_else(|| payload.get(name))?;
+            // A claim that cannot be read grants nothing.
+            Some(scopes::of_claim(claim).unwrap_or_default())
+        });
+        let scopes = own_scopes.unwrap_or_else(|| rules.scopes.clone());
+        // With a namespace the provider may still name the project beside it.
+        let text = |name: &String| claim_text(claims.get(name).or_else(|| payload.get(name))?);
+        let project = match rules.project.iter().find_map(text) {
+            Some(text) => ProjectId::new(&text).map_err(|_| AuthError::NoProject)?,
+            None => {
+                let default = rules.single_project_default.then(only_project).flatten();
+                default.ok_or(AuthError::NoProject)?
+            }
+        };
+        Ok(Self::with_rules(project, claims, rules, scopes))
     }
 
     /// The project.
@@ -83,9 +128,34 @@ impl SecurityContext {
         &self.claims
     }
 
+    /// The groups that access policies name.
+    pub fn groups(&self) -> &Arc<[String]> {
+        &self.groups
+    }
+
+    /// The roles that access policies name.
+    pub fn roles(&self) -> &Arc<[String]> {
+        &self.roles
+    }
+
+    /// Whether the token may be used for `scope`.
+    pub fn may(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope)
+    }
+
     /// Everything that an answer may depend on, as text: equal for two requests only when they may share an answer.
+    /// Groups and roles are made of the claims.
     pub fn identity(&self) -> String {
         format!("{}\n{}", self.project, self.claims)
+    }
+
+    /// Who asks, as access policies see it.
+    pub fn asker(&self) -> engine::model::Asker<'_> {
+        engine::model::Asker {
+            context: &self.claims,
+            groups: &self.groups,
+            roles: &self.roles,
+        }
     }
 }
 
@@ -95,6 +165,23 @@ fn merge_legacy_user(mut claims: Map<String, Value>) -> Map<String, Value> {
         claims.extend(user);
     }
     claims
+}
+
+/// The names that the claim at `path` lists: a list of texts, or one text.
+fn names(claims: &Map<String, Value>, path: &str) -> Arc<[String]> {
+    let mut steps = path.split('.');
+    let first = steps.next().and_then(|name| claims.get(name));
+    let found = claims
+        .get(path)
+        .or_else(|| steps.try_fold(first?, |value, name| value.get(name)));
+    match found {
+        Some(Value::String(name)) if !name.is_empty() => Arc::from([name.clone()]),
+        Some(Value::Array(items)) => items
+            .iter()
+            .filter_map(|item| item.as_str().map(str::to_owned))
+            .collect(),
+        _ => Arc::from([]),
+    }
 }
 
 /// Text and whole numbers can be project ids; other values cannot.

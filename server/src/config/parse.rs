@@ -74,6 +74,14 @@ pub(super) fn base_path(text: &str) -> Parsed<String> {
     Ok(path.to_owned())
 }
 
+/// A URL that can be fetched.
+pub(super) fn http_url(text: &str) -> Parsed<String> {
+    match url::Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(text.to_owned()),
+        _ => Err("write a URL such as `https://example.com/.well-known/jwks.json`".to_owned()),
+    }
+}
+
 /// An object store's URL; a plain path is made a `file:` URL.
 pub(super) fn store_url(text: &str) -> Parsed<String> {
     const SCHEMES: &[&str] = &[

@@ -1,9 +1,11 @@
 //! The one table of settings.
 
 use super::parse::{
-    base_path, flag, list, memory, non_empty, number, optional, pairs, positive, size, socket_address, store_url,
+    base_path, flag, http_url, list, memory, non_empty, number, optional, pairs, positive, size, socket_address,
+    store_url,
 };
 use super::{LogFormat, Secret, Settings};
+use crate::auth::Scope;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -50,6 +52,18 @@ impl Settings {
             api_secret: None,
             api_secrets_previous: Vec::new(),
             project_claim: String::new(),
+            jwt_key: None,
+            jwk_url: None,
+            jwt_algs: Vec::new(),
+            jwt_issuer: Vec::new(),
+            jwt_audience: Vec::new(),
+            jwt_subject: None,
+            jwt_require_exp: false,
+            jwt_claims_namespace: None,
+            groups_claim: String::new(),
+            roles_claim: String::new(),
+            api_scopes: Vec::new(),
+            scopes_claim: None,
             base_path: String::new(),
             memory_bytes: 0,
             flush_interval_ms: 0,
@@ -109,13 +123,67 @@ settings! {
     "Secret that signs and verifies tokens: the `Cube API key` of GitLab. Without it: the file `secret` in `data_dir`, made at the first start.",
     |s, v| { s.api_secret = optional(v).map(Secret::new); Ok(()) };
 
-    "api_secrets_previous", ["TALLY_API_SECRETS_PREVIOUS"], "", "SECRET,…", true,
+    "api_secrets_previous", ["TALLY_API_SECRETS_PREVIOUS", "CUBEJS_API_SECRETS"], "", "SECRET,…", true,
     "Secrets that tokens are still accepted with while clients move to a new `api_secret`.",
     |s, v| { s.api_secrets_previous = list(v, |item| Ok(Secret::new(item)))?; Ok(()) };
 
     "project_claim", ["TALLY_PROJECT_CLAIM"], "appId", "CLAIM", false,
     "Claim of a token that names the project; several, with commas between, are tried in order. GitLab sends `appId`. A token without any of them acts for the only project, and is refused when there are several.",
     |s, v| { s.project_claim = non_empty(v)?.to_owned(); Ok(()) };
+
+    "jwt_key", ["TALLY_JWT_KEY", "CUBEJS_JWT_KEY"], "", "KEY", true,
+    "Secret, or public key in PEM, that verifies tokens in the place of `api_secret`: for tokens that another system signs.",
+    |s, v| { s.jwt_key = optional(v).map(Secret::new); Ok(()) };
+
+    "jwk_url", ["TALLY_JWK_URL", "CUBEJS_JWK_URL"], "", "URL", false,
+    "Key set of an identity provider, such as `https://example.com/.well-known/jwks.json`: tokens are verified with its keys and with nothing else. The only address besides the store that the server asks; tokens cannot name another.",
+    |s, v| { s.jwk_url = optional(v).map(http_url).transpose()?; Ok(()) };
+
+    "jwt_algs", ["TALLY_JWT_ALGS", "CUBEJS_JWT_ALGS"], "", "ALGORITHM,…", false,
+    "Algorithms that tokens may be signed with, such as `RS256`. Without it: all that fit the key.",
+    |s, v| {
+        s.jwt_algs = list(v, |item| item.parse().map_err(|_| "write algorithms such as `HS256`, `RS256` or `ES256`".to_owned()))?;
+        Ok(())
+    };
+
+    "jwt_issuer", ["TALLY_JWT_ISSUER", "CUBEJS_JWT_ISSUER"], "", "ISSUER,…", false,
+    "Accepted values of the claim `iss`. Without it: any, and none.",
+    |s, v| { s.jwt_issuer = list(v, |item| Ok(item.to_owned()))?; Ok(()) };
+
+    "jwt_audience", ["TALLY_JWT_AUDIENCE", "CUBEJS_JWT_AUDIENCE"], "", "AUDIENCE,…", false,
+    "Accepted values of the claim `aud`. Without it: any, and none.",
+    |s, v| { s.jwt_audience = list(v, |item| Ok(item.to_owned()))?; Ok(()) };
+
+    "jwt_subject", ["TALLY_JWT_SUBJECT", "CUBEJS_JWT_SUBJECT"], "", "SUBJECT", false,
+    "Required value of the claim `sub`. Without it: any, and none.",
+    |s, v| { s.jwt_subject = optional(v).map(str::to_owned); Ok(()) };
+
+    "jwt_require_exp", ["TALLY_JWT_REQUIRE_EXP"], "false", "BOOL", false,
+    "Whether tokens without the claim `exp` are refused. Cube's clients often send none.",
+    |s, v| { s.jwt_require_exp = flag(v)?; Ok(()) };
+
+    "jwt_claims_namespace", ["TALLY_JWT_CLAIMS_NAMESPACE", "CUBEJS_JWT_CLAIMS_NAMESPACE"], "", "CLAIM", false,
+    "Claim that holds the security context, as some providers put theirs under a URL. Without it: all claims are the context.",
+    |s, v| { s.jwt_claims_namespace = optional(v).map(str::to_owned); Ok(()) };
+
+    "groups_claim", ["TALLY_GROUPS_CLAIM"], "groups", "CLAIM", false,
+    "Claim of the security context that lists the groups which access policies name; dots lead into nested claims.",
+    |s, v| { s.groups_claim = non_empty(v)?.to_owned(); Ok(()) };
+
+    "roles_claim", ["TALLY_ROLES_CLAIM"], "roles", "CLAIM", false,
+    "Claim of the security context that lists the roles which access policies name.",
+    |s, v| { s.roles_claim = non_empty(v)?.to_owned(); Ok(()) };
+
+    "api_scopes", ["TALLY_API_SCOPES", "CUBEJS_DEFAULT_API_SCOPES"], "graphql,meta,data,sql", "SCOPE,…", false,
+    "What tokens may be used for: `graphql`, `meta`, `data`, `sql`, `jobs`.",
+    |s, v| {
+        s.api_scopes = list(v, |item| Scope::from_name(item).ok_or_else(|| "write scopes: `graphql`, `meta`, `data`, `sql`, `jobs`".to_owned()))?;
+        Ok(())
+    };
+
+    "scopes_claim", ["TALLY_SCOPES_CLAIM"], "", "CLAIM", false,
+    "Claim that lists a token's own scopes, such as `scope`; a token without it has those of `api_scopes`.",
+    |s, v| { s.scopes_claim = optional(v).map(str::to_owned); Ok(()) };
 
     "base_path", ["TALLY_BASE_PATH", "CUBEJS_BASE_PATH"], "/cubejs-api", "PATH", false,
     "Path in front of `/v1/load` and the other Cube routes.",

@@ -3,7 +3,7 @@
 use super::annotation::annotation;
 use super::batch::{Batch, QueryType};
 use super::error::{ApiError, ApiResult};
-use super::members::Members;
+use super::members::{Members, hidden_member};
 use super::normalize::Normalized;
 use super::pending::Key;
 use super::pivot::pivot_query;
@@ -95,18 +95,24 @@ pub struct Answered {
 pub async fn answers(engine: &Engine, context: &SecurityContext, batch: &Batch) -> ApiResult<Vec<Answered>> {
     let project = context.project();
     let model = engine.model(project);
-    let mut annotations = Vec::with_capacity(batch.queries.len());
+    let asker = context.asker();
+    let mut described = Vec::with_capacity(batch.queries.len());
     for query in &batch.queries {
         let members = Members::find(&model, query)?;
         refused::by_planner(query)?;
         refused::by_database(&model, query)?;
         members.check_visible()?;
-        annotations.push(annotation(&model, &members));
+        let denied = members.denied(&asker);
+        described.push((annotation(&model, &members.granted(&asker)), denied));
     }
-    let mut answered = Vec::with_capacity(annotations.len());
+    let mut answered = Vec::with_capacity(described.len());
     // One after the other: the admission of the engine decides how much runs at once.
-    for (query, annotation) in batch.queries.iter().zip(annotations) {
+    for (query, (annotation, denied)) in batch.queries.iter().zip(described) {
         let answer = engine.query(project, &query.to_query(context)).await?;
+        // As Cube, which notices while it writes the rows: an answer without rows is one.
+        if let Some(path) = denied.filter(|_| !answer.rows.is_empty()) {
+            return Err(hidden_member(&path));
+        }
         answered.push(Answered { annotation, answer });
     }
     Ok(answered)

@@ -4,7 +4,7 @@ use super::batch::Batch;
 use super::error::{ApiError, ApiResult};
 use super::normalize::Normalized;
 use axum::http::StatusCode;
-use engine::model::{Cube, Dimension, DimensionType, Measure, Member, Model, Segment, TimeUnit};
+use engine::model::{Asker, Cube, Dimension, DimensionType, Measure, Member, Model, Segment, TimeUnit, policy};
 use engine::query::QueryTimeDimension;
 use std::sync::Arc;
 
@@ -107,6 +107,45 @@ impl<'m> Members<'m> {
             None => Ok(()),
         }
     }
+}
+
+impl Members<'_> {
+    /// The members that access policies let `asker` know of: the others are in no annotation.
+    #[must_use]
+    pub fn granted(mut self, asker: &Asker<'_>) -> Self {
+        let granted = |cube: &Cube, name: &str| policy::visible(cube, name, asker);
+        self.measures.retain(|f| granted(f.cube, &f.member.name));
+        self.dimensions.retain(|f| granted(f.cube, &f.member.name));
+        self.times.retain(|(f, _)| granted(f.cube, &f.member.name));
+        self.segments.retain(|f| granted(f.cube, &f.member.name));
+        self
+    }
+
+    /// The first member, in the order of the answer, that access policies hide from `asker`.
+    pub fn denied(&self, asker: &Asker<'_>) -> Option<String> {
+        let denied = |cube: &Cube, name: &str| !policy::visible(cube, name, asker);
+        let dimensions = self
+            .dimensions
+            .iter()
+            .filter(|f| denied(f.cube, &f.member.name))
+            .map(|f| f.path);
+        let times = self
+            .times
+            .iter()
+            .filter(|(f, t)| t.granularity.is_some() && denied(f.cube, &f.member.name));
+        let measures = self
+            .measures
+            .iter()
+            .filter(|f| denied(f.cube, &f.member.name))
+            .map(|f| f.path);
+        let mut all = dimensions.chain(times.map(|(f, _)| f.path)).chain(measures);
+        all.next().map(str::to_owned)
+    }
+}
+
+/// The answer to a query that shows rows of a hidden member.
+pub fn hidden_member(path: &str) -> ApiError {
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, hidden(path))
 }
 
 /// The cubes that can be reached from `root` by joins, itself included.

@@ -3,21 +3,21 @@
 use super::annotation::{custom_granularity, drill_grouped, put, put_display, titles};
 use super::formats;
 use engine::model::{
-    CaseLabel, Cube, CubeSource, Dimension, DimensionSql, DimensionType, Folder, FolderItem, Hierarchy, Join, Measure,
-    Model, Origin, Segment, SqlTemplate, ViewGroup, ViewGroupItem,
+    Asker, CaseLabel, Cube, CubeSource, Dimension, DimensionSql, DimensionType, Folder, FolderItem, Hierarchy, Join,
+    Measure, Model, Origin, Segment, SqlTemplate, ViewGroup, ViewGroupItem, policy,
 };
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 
-/// The body of `/v1/meta`. `extended` adds what the members are made of; `only_views` leaves out the cubes.
-pub fn meta(model: &Model, extended: bool, only_views: bool) -> Value {
+/// The body of `/v1/meta`, as access policies let `asker` see the model. `extended` adds what the members are made of; `only_views` leaves out the cubes.
+pub fn meta(model: &Model, asker: &Asker<'_>, extended: bool, only_views: bool) -> Value {
     let components = components(model);
     let shown = model
         .cubes
         .values()
         .filter(|cube| cube.alias_of.is_none() && cube.public && (!only_views || cube.view().is_some()));
     let cubes: Vec<Value> = shown
-        .filter_map(|found| cube(model, found, &components, extended))
+        .filter_map(|found| cube(model, found, asker, &components, extended))
         .collect();
     let mut body = Map::new();
     body.insert("cubes".to_owned(), Value::Array(cubes));
@@ -54,23 +54,24 @@ fn view_group(group: &ViewGroup) -> Value {
 }
 
 /// `None` for a cube without any visible member, as Cube leaves it out.
-fn cube(model: &Model, cube: &Cube, components: &Components<'_>, extended: bool) -> Option<Value> {
+fn cube(model: &Model, cube: &Cube, asker: &Asker<'_>, components: &Components<'_>, extended: bool) -> Option<Value> {
+    let visible = |name: &str, public: bool| public && policy::visible(cube, name, asker);
     let measures: Vec<Value> = cube
         .measures
         .iter()
-        .filter(|m| m.public)
+        .filter(|m| visible(&m.name, m.public))
         .map(|m| measure(model, cube, m, extended))
         .collect();
     let dimensions: Vec<Value> = cube
         .dimensions
         .iter()
-        .filter(|d| d.public)
+        .filter(|d| visible(&d.name, d.public))
         .map(|d| dimension(cube, d, extended))
         .collect();
     let segments: Vec<Value> = cube
         .segments
         .iter()
-        .filter(|s| s.public)
+        .filter(|s| visible(&s.name, s.public))
         .map(|s| segment(cube, s, extended))
         .collect();
     if measures.is_empty() && dimensions.is_empty() && segments.is_empty() {
@@ -95,7 +96,12 @@ fn cube(model: &Model, cube: &Cube, components: &Components<'_>, extended: bool)
     item.insert("measures".to_owned(), Value::Array(measures));
     item.insert("dimensions".to_owned(), Value::Array(dimensions));
     item.insert("segments".to_owned(), Value::Array(segments));
-    let hierarchies = cube.hierarchies.iter().map(|h| hierarchy(&cube.name, h)).collect();
+    let hierarchies = cube
+        .hierarchies
+        .iter()
+        .filter(|h| visible(&h.name, true))
+        .map(|h| hierarchy(&cube.name, h))
+        .collect();
     item.insert("hierarchies".to_owned(), hierarchies);
     let folders = cube.view().map_or(&[][..], |view| &view.folders);
     let flat = folders.iter().map(|folder| flat_folder(&cube.name, folder)).collect();

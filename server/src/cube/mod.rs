@@ -27,8 +27,8 @@ mod validate;
 mod wire;
 
 use crate::app::{App, SharedApp};
-use crate::auth::SecurityContext;
 use crate::auth::jwt::AuthError;
+use crate::auth::{Scope, SecurityContext};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
@@ -49,8 +49,8 @@ enum Action {
     Meta,
     /// Cron jobs of older installations still call it; there is nothing to refresh.
     RefreshNothing,
-    /// A scope that tokens do not have.
-    MissingScope(&'static str),
+    /// Rollups that are to be built; there are none.
+    Jobs,
     /// The SQL interface.
     CubeSql,
 }
@@ -67,11 +67,7 @@ const ROUTES: &[(&str, &[Method], Action)] = &[
         &[Method::GET, Method::POST],
         Action::RefreshNothing,
     ),
-    (
-        "/v1/pre-aggregations/jobs",
-        &[Method::POST],
-        Action::MissingScope("jobs"),
-    ),
+    ("/v1/pre-aggregations/jobs", &[Method::POST], Action::Jobs),
     ("/v1/cubesql", &[Method::POST], Action::CubeSql),
 ];
 
@@ -129,7 +125,8 @@ fn allow_any_origin(headers: &mut HeaderMap) {
 async fn act(app: &SharedApp, action: Action, method: Method, request: Request) -> ApiResult<Response> {
     let (parts, body) = request.into_parts();
     // Before the body is read, so that a stranger cannot make the server buffer one.
-    let context = match authorize(app, &parts.headers) {
+    let context = authorize(app, &parts.headers).await;
+    let context = match context.and_then(|context| may(context, action)) {
         Ok(context) => context,
         Err(refusal) => {
             wire::discard(body).await;
@@ -150,13 +147,10 @@ async fn act(app: &SharedApp, action: Action, method: Method, request: Request) 
         Action::DryRun => dry_run::dry_run(&model(), &batch()?)?.to_string(),
         Action::Meta => {
             let only_views = params.text("onlyViews") == Some("true");
-            meta::meta(&model(), params.has("extended"), only_views).to_string()
+            meta::meta(&model(), &context.asker(), params.has("extended"), only_views).to_string()
         }
         Action::RefreshNothing => "{\"finished\":true}".to_owned(),
-        Action::MissingScope(scope) => {
-            let text = format!("API scope is missing: {scope}");
-            return Err(ApiError::new(StatusCode::FORBIDDEN, text));
-        }
+        Action::Jobs => "[]".to_owned(),
         Action::CubeSql => {
             let text = "Error: SQL interface is not initialized. Please enable the SQL interface in your settings.";
             return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text));
@@ -165,12 +159,51 @@ async fn act(app: &SharedApp, action: Action, method: Method, request: Request) 
     Ok(json_response(StatusCode::OK, body))
 }
 
-fn authorize(app: &App, headers: &HeaderMap) -> ApiResult<SecurityContext> {
-    let only_project = || match app.projects.list().as_slice() {
+impl Action {
+    /// What a token must be good for.
+    fn scope(self) -> Option<Scope> {
+        match self {
+            Action::Load | Action::DryRun | Action::CubeSql => Some(Scope::Data),
+            Action::Sql => Some(Scope::Sql),
+            Action::Meta => Some(Scope::Meta),
+            Action::Jobs => Some(Scope::Jobs),
+            Action::RefreshNothing => None,
+        }
+    }
+}
+
+/// Refuses what the token is not good for.
+fn may(context: SecurityContext, action: Action) -> ApiResult<SecurityContext> {
+    match action.scope().filter(|scope| !context.may(*scope)) {
+        None => Ok(context),
+        Some(scope) => Err(missing_scope(scope)),
+    }
+}
+
+/// 403 in Cube's words.
+pub fn missing_scope(scope: Scope) -> ApiError {
+    ApiError::new(StatusCode::FORBIDDEN, format!("API scope is missing: {}", scope.name()))
+}
+
+async fn authorize(app: &App, headers: &HeaderMap) -> ApiResult<SecurityContext> {
+    let now = app.engine.clock().now_micros();
+    let context = app.tokens.authorize(headers, now, || only_project(app)).await;
+    context.map_err(refused)
+}
+
+/// The only project there is, for tokens that name none.
+pub fn only_project(app: &App) -> Option<engine::ProjectId> {
+    match app.projects.list().as_slice() {
         [only] => Some(only.id.clone()),
         _ => None,
+    }
+}
+
+/// The answer to a token that is not accepted.
+pub fn refused(error: AuthError) -> ApiError {
+    let status = match error {
+        AuthError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::FORBIDDEN,
     };
-    let now = app.engine.clock().now_micros();
-    let context = app.tokens.authorize(headers, now, only_project);
-    context.map_err(|error: AuthError| ApiError::new(StatusCode::FORBIDDEN, error.to_string()))
+    ApiError::new(status, error.to_string())
 }

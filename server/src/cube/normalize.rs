@@ -335,6 +335,8 @@ impl Normalized {
     pub fn to_query(&self, context: &SecurityContext) -> Query {
         Query {
             security_context: Arc::clone(context.claims()),
+            groups: Arc::clone(context.groups()),
+            roles: Arc::clone(context.roles()),
             measures: unique(self.measures.as_deref().unwrap_or_default()),
             dimensions: unique(&self.dimensions),
             time_dimensions: self.time_dimensions.clone(),

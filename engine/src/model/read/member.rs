@@ -9,7 +9,7 @@ use super::super::{
 };
 use super::{Fields, Reader, is_identifier, join_path};
 
-const SQL_ONLY: Keys = Keys {
+pub(super) const SQL_ONLY: Keys = Keys {
     object: "sql",
     keys: &[("sql", Use::Answered)],
 };
@@ -84,6 +84,7 @@ impl Reader {
             meta: fields.get("meta").map(Node::json),
             rolling_window: stages.rolling_window,
             multi_stage: stages.multi_stage,
+            mask: self.mask(&fields, &path),
             origin: None,
             unsupported,
             location: self.at(node.line),
@@ -203,6 +204,7 @@ impl Reader {
             propagate_filters_to_sub_query: self
                 .boolean(&fields, "propagate_filters_to_sub_query", &path)
                 .unwrap_or(false),
+            mask: self.mask(&fields, &path),
             origin: None,
             unsupported,
             location: self.at(node.line),

@@ -3,7 +3,7 @@
 use super::super::read::RawCube;
 use super::super::template::{Piece, SqlTemplate};
 use super::super::title::titleize;
-use super::super::{CaseLabel, Cube, CubeSource, Dimension, DimensionSql, Location, Problem};
+use super::super::{CaseLabel, Cube, CubeSource, Dimension, DimensionSql, Location, Mask, Problem};
 use super::{Named, Source};
 use indexmap::IndexMap;
 use std::collections::{HashMap, HashSet};
@@ -87,6 +87,7 @@ fn unfinished(cube: &Cube) -> RawCube {
         segments: cube.segments.clone(),
         joins: cube.joins.clone(),
         hierarchies: cube.hierarchies.clone(),
+        access_policy: cube.access_policy.clone(),
         meta: cube.meta.clone(),
         unsupported: cube.unsupported.clone(),
         blocked: None,
@@ -102,6 +103,8 @@ pub(super) fn inherit(cube: &mut RawCube, parent: &RawCube) {
     cube.meta = cube.meta.take().or_else(|| parent.meta.clone());
     cube.blocked = cube.blocked.take().or_else(|| parent.blocked.clone());
     cube.failed.extend(parent.failed.iter().cloned());
+    // A child has its parent's policies before its own.
+    cube.access_policy.splice(0..0, parent.access_policy.iter().cloned());
     overlay(&mut cube.measures, &parent.measures, |m| &m.name);
     overlay(&mut cube.dimensions, &parent.dimensions, |d| &d.name);
     overlay(&mut cube.segments, &parent.segments, |s| &s.name);
@@ -157,6 +160,9 @@ pub(super) fn templates(cube: &mut RawCube, mut each: impl FnMut(&mut SqlTemplat
 }
 
 pub(super) fn dimension_templates(dimension: &mut Dimension, each: &mut impl FnMut(&mut SqlTemplate)) {
+    if let Some(Mask::Sql(sql)) = &mut dimension.mask {
+        each(sql);
+    }
     match &mut dimension.sql {
         DimensionSql::Expr(sql) => each(sql),
         DimensionSql::Case { when, else_label } => {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::limits;
 use crate::model::read::read_file;
-use crate::model::{MeasureType, Member, Piece};
+use crate::model::{Audience, MeasureType, Member, Piece};
 
 fn cubes(text: &str) -> Assembled {
     let content = read_file(&Arc::from("x.yml"), text);
@@ -102,20 +102,22 @@ cubes:
 }
 
 #[test]
-fn a_cube_with_rules_of_access_refuses_all_of_its_members() {
-    let text = "cubes:\n- name: A\n  sql_table: t\n  access_policy: [{role: '*'}]\n  measures: [{name: c, type: count}]\n  segments: [{name: s, sql: x}]\n- name: B\n  extends: A\n";
-    let content = read_file(&Arc::from("x.yml"), text);
-    let all = assemble(&[Input::Fresh(Layer::Shared, &content)]);
-    for cube in ["A", "B"] {
-        assert_eq!(
-            all.cubes[cube].measures[0].unsupported.as_deref(),
-            Some("access_policy")
-        );
-        assert_eq!(
-            all.cubes[cube].segments[0].unsupported.as_deref(),
-            Some("access_policy")
-        );
-    }
+fn a_child_has_its_parents_policies_before_its_own() {
+    let text = "cubes:\n- name: A\n  sql_table: t\n  access_policy: [{group: '*', member_level: {includes: [c, CUBE.s]}}]\n  measures: [{name: c, type: count}]\n  segments: [{name: s, sql: x}]\n- name: B\n  extends: A\n  access_policy: [{role: admin}]\n";
+    let all = cubes(text);
+    assert_eq!(all.problems, []);
+    let groups = |cube: &str| -> Vec<Audience> {
+        all.cubes[cube]
+            .access_policy
+            .iter()
+            .map(|policy| policy.audience.clone())
+            .collect()
+    };
+    let everybody = Audience::Groups(vec!["*".to_owned()]);
+    assert_eq!(groups("A"), [everybody.clone()]);
+    assert_eq!(groups("B"), [everybody, Audience::Role("admin".to_owned())]);
+    assert!(all.cubes["A"].access_policy[0].grants("s"));
+    assert_eq!(all.cubes["A"].measures[0].unsupported, None);
 }
 
 #[test]

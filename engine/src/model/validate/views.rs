@@ -9,6 +9,7 @@ use super::super::{
     Cube, CubeSource, DefaultFilter, Dimension, Hierarchy, Location, Measure, Origin, Problem, Segment, View,
 };
 use super::extend::inherit;
+use super::policy;
 use super::{Named, Source};
 use indexmap::IndexMap;
 use std::collections::{HashMap, HashSet};
@@ -204,6 +205,7 @@ impl<'a> Builder<'a> {
         let mut view = self.empty(&self.raw.base.name);
         self.fill(&mut view);
         self.own_members(&mut view);
+        self.policies(&mut view);
         let folders = folders::resolve(&mut self, &view);
         let default_filters = self.default_filters(&view);
         view.source = CubeSource::View(Arc::new(View {
@@ -226,6 +228,7 @@ impl<'a> Builder<'a> {
             self.take(&here);
             let mut view = self.empty(&name);
             self.fill(&mut view);
+            self.policies(&mut view);
             view.source = CubeSource::View(Arc::new(View {
                 join_paths: here.iter().map(|include| include.path.clone()).collect(),
                 ..View::default()
@@ -233,6 +236,18 @@ impl<'a> Builder<'a> {
             views.push(view);
         }
         views
+    }
+
+    /// The policies of the view, which name its own members.
+    fn policies(&mut self, view: &mut Cube) {
+        let mut policies = self.raw.base.access_policy.clone();
+        let has_member = |name: &str| view.member(name).is_some() || view.hierarchies.iter().any(|h| h.name == name);
+        let (own, problems) = (&self.raw.base.name, &mut *self.problems);
+        let mut error = |location: &Location, message: String| {
+            problems.push(Problem::error(location.clone(), format!("{own} cube: {message}")));
+        };
+        policy::resolve(&mut policies, own, has_member, &mut error);
+        view.access_policy = policies;
     }
 
     fn split_name(&self, include: &RawInclude) -> String {

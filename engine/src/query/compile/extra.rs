@@ -26,6 +26,26 @@ impl RowMember {
 }
 
 impl CompiledModel {
+    /// The same model in which a dimension is computed by `column`.
+    ///
+    /// # Errors
+    /// `Internal` when there is no such dimension.
+    pub fn with_column(&self, cube: &str, dimension: &str, column: filter::Column) -> Result<Self> {
+        let missing = || Error::internal(format!("`{cube}.{dimension}` is not compiled"));
+        let mut cubes = self.cubes.clone();
+        let compiled = cubes.get_mut(cube).ok_or_else(missing)?;
+        let mut members = compiled.as_ref().clone();
+        let slot = members.dimensions.get_mut(dimension).ok_or_else(missing)?;
+        if let Ok(member) = slot {
+            member.column = column;
+        }
+        *compiled = Arc::new(members);
+        Ok(Self {
+            model: Arc::clone(&self.model),
+            cubes,
+        })
+    }
+
     /// The same model with another member in the cube `cube`.
     ///
     /// # Errors

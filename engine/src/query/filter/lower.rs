@@ -158,7 +158,7 @@ fn text_match(row: &OperatorRow, texts: &[&str], has_null: bool, column: &Column
 }
 
 /// `text` for a `LIKE` pattern that matches it literally.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     for c in text.chars() {
         if matches!(c, '%' | '_' | '\\') {

@@ -2,7 +2,7 @@
 
 use super::{bucket, in_range, named};
 use crate::error::{Error, Result};
-use crate::model::{CubeSource, DimensionType, Member};
+use crate::model::{CubeSource, Member};
 use crate::query::compile::{CompiledCube, CompiledModel};
 use crate::query::filter::{self, Column, Comparison};
 use crate::query::resolve::{Condition, Resolved, SelectedTime};
@@ -25,12 +25,13 @@ pub fn rows(
     functions: &dyn FunctionRegistry,
 ) -> Result<LogicalPlanBuilder> {
     let cube = compiled.cube(&resolved.cube.name)?;
-    Rows {
+    let rows = Rows {
         resolved,
         cube,
         functions,
-    }
-    .plan()
+    };
+    let plan = params::fill(rows.plan()?.build()?, &params::Asked::of(resolved))?;
+    Ok(LogicalPlanBuilder::from(plan))
 }
 
 /// The plan of a query over a cube with SQL.
@@ -63,7 +64,7 @@ impl Rows<'_> {
         let cube = self.resolved.cube;
         let full = self.cube.relation()?;
         if matches!(cube.source, CubeSource::Sql(_)) {
-            return params::fill(full.clone(), |member, expr| self.param(member, expr));
+            return Ok(full.clone());
         }
         let has_subquery = |expr: &Expr| {
             expr.exists(|e| {
@@ -173,43 +174,6 @@ impl Rows<'_> {
             Member::Segment(segment) => self.cube.segment(&segment.name)?.column.clone(),
         };
         filter::lower(operator, values, &column, self.tz()).map(Some)
-    }
-
-    /// What the query's own conditions on `member` say about `expr` inside the cube's SQL.
-    fn param(&self, member: &str, expr: &Expr) -> Result<Option<Expr>> {
-        let dimension = self.resolved.cube.dimension(member).ok_or_else(|| {
-            Error::model(format!(
-                "FILTER_PARAMS names `{member}`, which is no dimension of `{}`",
-                self.resolved.cube.name
-            ))
-        })?;
-        let data_type = match dimension.kind {
-            DimensionType::Time => filter::instant_type(),
-            _ => self.cube.dimension(member)?.column.data_type.clone(),
-        };
-        let mut all = Vec::new();
-        for time in self.resolved.times.iter().filter(|time| time.dimension.name == member) {
-            if let Some(range) = &time.range {
-                all.push(in_range(expr.clone(), range, self.tz()));
-            }
-        }
-        let column = Column {
-            expr: expr.clone(),
-            data_type,
-        };
-        for condition in &self.resolved.rows {
-            if let Condition::Member {
-                member: Member::Dimension(found),
-                operator,
-                values,
-                ..
-            } = condition
-                && found.name == member
-            {
-                all.push(filter::lower(*operator, values, &column, self.tz())?);
-            }
-        }
-        Ok(filter::balanced(all, true))
     }
 
     /// Dimensions and buckets in the order of the answer, each with its key.

@@ -74,7 +74,26 @@ pub fn resolve(text: &str, now: Micros, tz: Tz) -> Result<DateRange> {
         let to = side(to, &now, precision).ok_or_else(unparsable)?.to;
         return Ok(DateRange { from, to });
     }
+    if let Some(range) = two_dates(&lower) {
+        return Ok(range);
+    }
     side(&lower, &now, precision).ok_or_else(unparsable)
+}
+
+/// `2024-01-01 to 2024-01-31`, `2024-01-01 - 2024-01-31`, and one date after `from` or `to`: whole days.
+fn two_dates(text: &str) -> Option<DateRange> {
+    let whole = |text: &str| {
+        let found = point::absolute(text).filter(|found| found.whole_day)?;
+        around(found.utc_wall(), TimeUnit::Day)
+    };
+    if let Some(one) = text.strip_prefix("from ").or_else(|| text.strip_prefix("to ")) {
+        return whole(one);
+    }
+    let (from, to) = text.split_once(" to ").or_else(|| text.split_once(" - "))?;
+    Some(DateRange {
+        from: whole(from)?.from,
+        to: whole(to)?.to,
+    })
 }
 
 /// Resolves the array form: one or two dates. `YYYY-MM-DD` means the whole day; an instant with a zone is taken at its
@@ -84,7 +103,7 @@ pub fn resolve(text: &str, now: Micros, tz: Tz) -> Result<DateRange> {
 /// `Invalid` when an element is no date or the count is not one or two.
 pub fn resolve_array<S: AsRef<str>>(dates: &[S], now: Micros, tz: Tz) -> Result<DateRange> {
     match dates {
-        [one] => match point::absolute(one.as_ref()) {
+        [one] => match point::absolute(one.as_ref()).or_else(|| point::coarse(one.as_ref())) {
             Some(_) => Ok(DateRange {
                 from: edge(one.as_ref(), false)?,
                 to: edge(one.as_ref(), true)?,
@@ -159,9 +178,11 @@ fn end_of(local: NaiveDateTime, unit: TimeUnit) -> Option<NaiveDateTime> {
 /// One element of an array as the start or the end of a range.
 fn edge(text: &str, end: bool) -> Result<NaiveDateTime> {
     let unparsable = || Error::invalid(format!("Can't parse date: '{}'", shortened(text)));
-    let found = point::absolute(text).ok_or_else(unparsable)?;
+    let found = point::absolute(text)
+        .or_else(|| point::coarse(text))
+        .ok_or_else(unparsable)?;
     // Of dates without a time only `YYYY-MM-DD` means the whole day; Cube takes the other forms for midnight.
-    if end && found.whole_day && !text.contains('/') {
+    if end && found.whole_day {
         return end_of(found.utc_wall(), TimeUnit::Day).ok_or_else(unparsable);
     }
     Ok(found.utc_wall())

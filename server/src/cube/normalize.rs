@@ -124,7 +124,10 @@ impl Defaults {
 pub fn normalize(query: &Map<String, Value>, cache: Option<&Value>, defaults: Defaults) -> ApiResult<Normalized> {
     let now = defaults.now;
     let mut query = query.clone();
-    let mode = query.shift_remove("cache");
+    let mode = query.shift_remove("cache").filter(|mode| !validate::is_falsy(mode));
+    // Clients before 1.x asked for fresh answers this way.
+    let renewed = query.get("renewQuery") == Some(&Value::Bool(true));
+    let mode = mode.or_else(|| renewed.then(|| json!("must-revalidate")));
     if let Some(mode) = cache.cloned().or(mode) {
         query.insert("cacheMode".to_owned(), mode);
     }

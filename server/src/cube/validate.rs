@@ -12,6 +12,9 @@ mod tests;
 const CACHE_MODES: &[&str] = &["stale-if-slow", "stale-while-revalidate", "must-revalidate", "no-cache"];
 /// Values of `responseFormat`.
 const RESPONSE_FORMATS: &[&str] = &["default", "compact", "columnar"];
+/// The pattern that Cube shows for the id of an order.
+const ORDER_PATTERN: &str =
+    r"/^[a-zA-Z0-9_]+\.[a-zA-Z0-9_]+$|^[a-zA-Z0-9_]+$|^[a-zA-Z0-9_]+\.[a-zA-Z0-9_]+\.[a-zA-Z0-9_]+$/";
 /// Bytes of a granularity's name.
 const GRANULARITY_BYTES_MAX: usize = 128;
 /// The largest whole number JavaScript counts exactly; larger limits are refused by name.
@@ -297,7 +300,10 @@ fn order(at: &str, value: &Value) -> Result<(), String> {
                 };
                 let name = text(&format!("{at}[0]"), id)?;
                 if !is_order_id(name) {
-                    member(&format!("{at}[0]"), id, Parts::TwoOrThree)?;
+                    let shown: String = name.chars().take(200).collect();
+                    return Err(format!(
+                        "\"{at}[0]\" with value \"{shown}\" fails to match the required pattern: {ORDER_PATTERN}"
+                    ));
                 }
                 direction(format!("{at}[1]"), value)?;
                 if parts.len() > 2 {

@@ -62,7 +62,7 @@ pub(super) fn absolute(text: &str) -> Option<Absolute> {
         return (end == text.len()).then(|| Absolute {
             wall: date.and_time(NaiveTime::MIN),
             offset: None,
-            whole_day: !text.contains('/'),
+            whole_day: is_padded_iso(text),
         });
     }
     let (time, offset) = split_zone(rest)?;
@@ -71,6 +71,46 @@ pub(super) fn absolute(text: &str) -> Option<Absolute> {
     Some(Absolute {
         wall: date.and_time(time),
         offset,
+        whole_day: false,
+    })
+}
+
+/// `YYYY-MM-DD`, every part with all its digits.
+fn is_padded_iso(text: &str) -> bool {
+    let shape = |(at, byte): (usize, u8)| {
+        if at == 4 || at == 7 {
+            byte == b'-'
+        } else {
+            byte.is_ascii_digit()
+        }
+    };
+    text.len() == 10 && text.bytes().enumerate().all(shape)
+}
+
+/// The other ISO forms that Cube reads in arrays: `YYYY`, `YYYY-MM`, `YYYYMMDD`, `YYYY-DDD` and `YYYY-Www`, each of which
+/// stands for the first instant of what it names.
+pub(super) fn coarse(text: &str) -> Option<Absolute> {
+    let digits = |part: &str| {
+        part.bytes()
+            .all(|byte| byte.is_ascii_digit())
+            .then(|| part.parse::<u32>().ok())?
+    };
+    let year: i32 = text.get(..4).filter(|year| digits(year).is_some())?.parse().ok()?;
+    let date = match text.get(4..)? {
+        "" => NaiveDate::from_ymd_opt(year, 1, 1),
+        rest if rest.len() == 3 && rest.starts_with('-') => NaiveDate::from_ymd_opt(year, digits(rest.get(1..)?)?, 1),
+        rest if rest.len() == 4 && rest.starts_with("-W") => {
+            NaiveDate::from_isoywd_opt(year, digits(rest.get(2..)?)?, chrono::Weekday::Mon)
+        }
+        rest if rest.len() == 4 && rest.starts_with('-') => NaiveDate::from_yo_opt(year, digits(rest.get(1..)?)?),
+        rest if rest.len() == 4 => NaiveDate::from_ymd_opt(year, digits(rest.get(..2)?)?, digits(rest.get(2..)?)?),
+        _ => None,
+    };
+    Some(Absolute {
+        wall: date
+            .filter(|date| YEARS.contains(&date.year()))?
+            .and_time(NaiveTime::MIN),
+        offset: None,
         whole_day: false,
     })
 }

@@ -49,6 +49,9 @@ fn whole_days_resolve() {
         ("from last monday to today", "2023-05-15", "2023-05-17"),
         ("from last week to this week", "2023-05-08", "2023-05-21"),
         ("from 2023-01-01 to 2023-01-31", "2023-01-01", "2023-01-31"),
+        ("2023-01-01 to 2023-01-31", "2023-01-01", "2023-01-31"),
+        ("2023-01-01 - 2023-01-31", "2023-01-01", "2023-01-31"),
+        ("from 2023-01-01", "2023-01-01", "2023-01-01"),
         ("2 days ago", "2023-05-15", "2023-05-15"),
         ("a week ago", "2023-05-10", "2023-05-10"),
         ("past 7 days", "2023-05-10", "2023-05-10"),
@@ -265,5 +268,29 @@ fn adjacent_days_meet_in_every_zone() {
             let next = first_instant(day.and_time(NaiveTime::MIN), tz);
             assert_eq!(end, next, "{tz} {day}");
         }
+    }
+}
+
+/// What Cube 1.6.57 makes of these in arrays: only `YYYY-MM-DD` is a whole day.
+#[test]
+fn coarse_dates_in_arrays_are_their_first_instant() {
+    for (text, instant) in [
+        ("2023", "2023-01-01T00:00:00.000"),
+        ("2023-06", "2023-06-01T00:00:00.000"),
+        ("20230607", "2023-06-07T00:00:00.000"),
+        ("2023-W05", "2023-01-30T00:00:00.000"),
+        ("2023-001", "2023-01-01T00:00:00.000"),
+        ("2023-1-1", "2023-01-01T00:00:00.000"),
+        ("2023/01/01", "2023-01-01T00:00:00.000"),
+    ] {
+        let range = resolve_array(&[text], NOW, UTC).unwrap();
+        assert_eq!(
+            (format(range.from), format(range.to)),
+            (instant.to_owned(), instant.to_owned()),
+            "{text}"
+        );
+    }
+    for text in ["2023-13", "20231301", "2023-W60", "2023-400", "2023-0", "23", "2023é"] {
+        assert!(resolve_array(&[text, "2024-01-01"], NOW, UTC).is_err(), "{text}");
     }
 }

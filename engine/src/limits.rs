@@ -29,6 +29,10 @@ pub const SQL_API_OPERATORS_MAX: usize = 2_000;
 /// Nodes of the plan of a client's SQL. A `WITH` that names another twice, which names another twice, doubles them.
 pub const SQL_API_PLAN_NODES_MAX: usize = 1_000;
 
+/// Buckets of a series of time, as Cube.
+pub const QUERY_BUCKETS_MAX: usize = 50_000;
+/// Parts that a query with windows and multi-stage measures is split into: uses of uses can multiply.
+pub const QUERY_STAGES_MAX: usize = 200;
 /// A query's deadline in seconds.
 pub const QUERY_SECONDS_MAX: u64 = 60;
 

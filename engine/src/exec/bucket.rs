@@ -1,4 +1,5 @@
-//! `time_bucket(at, zone, interval, origin, offset)`: the wall-clock start of the bucket that holds an instant.
+//! `time_bucket(at, zone, months, micros, interval, origin, offset)`: the wall-clock start of the bucket that holds an
+//! instant after it is moved by `months` and `micros` on the wall clock.
 //!
 //! Exact at every daylight-saving edge: the instant is put on the zone's wall clock first and cut there. Most rows cost a
 //! few nanoseconds: the zone's offsets are a table made once for each zone, and buckets of one length are arithmetic.
@@ -8,7 +9,7 @@ use crate::query::plan::BUCKET;
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
-use chrono::{DateTime, NaiveDateTime, Offset, TimeZone};
+use chrono::{DateTime, Months, NaiveDateTime, Offset, TimeZone};
 use chrono_tz::Tz;
 use datafusion::common::{Result as PlanResult, ScalarValue};
 use datafusion::error::DataFusionError;
@@ -20,8 +21,8 @@ use std::sync::{Arc, LazyLock};
 /// The function, for registration.
 pub fn udf() -> Arc<ScalarUDF> {
     let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    let mut types = vec![instant];
-    types.extend(std::iter::repeat_n(DataType::Utf8, 4));
+    let mut types = vec![instant, DataType::Utf8, DataType::Int64, DataType::Int64];
+    types.extend(std::iter::repeat_n(DataType::Utf8, 3));
     Arc::new(ScalarUDF::new_from_impl(Bucket {
         signature: Signature::exact(types, Volatility::Immutable),
     }))
@@ -46,19 +47,19 @@ impl ScalarUDFImpl for Bucket {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> PlanResult<ColumnarValue> {
-        let [at, zone, interval, origin, offset] = args.args.as_slice() else {
-            return Err(DataFusionError::Internal(format!("{BUCKET} takes five arguments")));
+        let [at, zone, months, micros, interval, origin, offset] = args.args.as_slice() else {
+            return Err(DataFusionError::Internal(format!("{BUCKET} takes seven arguments")));
         };
         let text = |value: &ColumnarValue| match value {
             ColumnarValue::Scalar(scalar) => Ok(scalar.try_as_str().flatten().unwrap_or_default().to_owned()),
             ColumnarValue::Array(_) => Err(DataFusionError::Internal(format!("{BUCKET} takes constants"))),
         };
         let given = |text: String| Some(text).filter(|text| !text.is_empty());
-        let zone: Tz = (text(zone)?.parse()).map_err(|_| DataFusionError::Execution("unknown time zone".to_owned()))?;
+        let clock = ShiftedClock::of(zone, months, micros)?;
         let (origin, offset) = (given(text(origin)?), given(text(offset)?));
         let granularity = Granularity::new("bucket", None, &text(interval)?, origin.as_deref(), offset.as_deref())
             .map_err(DataFusionError::Execution)?;
-        let mut cutter = Cutter::new(&granularity, zone);
+        let mut cutter = Cutter::new(&granularity, clock);
         match at {
             ColumnarValue::Scalar(ScalarValue::TimestampMicrosecond(at, _)) => {
                 let start = at.and_then(|at| cutter.cut(at));
@@ -72,7 +73,7 @@ impl ScalarUDFImpl for Bucket {
 
 /// Cuts instants for one call.
 struct Cutter<'a> {
-    clock: WallClock,
+    clock: ShiftedClock,
     granularity: &'a Granularity,
     /// An edge and the length of all buckets, when they have one length.
     fixed: Option<(i64, i64)>,
@@ -86,9 +87,9 @@ struct Cutter<'a> {
 const SEEN_MAX: usize = 4096;
 
 impl<'a> Cutter<'a> {
-    fn new(granularity: &'a Granularity, zone: Tz) -> Self {
+    fn new(granularity: &'a Granularity, clock: ShiftedClock) -> Self {
         Self {
-            clock: WallClock::new(zone),
+            clock,
             granularity,
             fixed: granularity.fixed(),
             last: (0, 0),
@@ -154,6 +155,54 @@ impl<'a> Cutter<'a> {
             self.seen.insert(at, found);
         }
         Some(found)
+    }
+}
+
+/// A zone's wall clock that is put forward by calendar months and then by microseconds.
+pub(super) struct ShiftedClock {
+    clock: WallClock,
+    months: i64,
+    micros: i64,
+}
+
+impl ShiftedClock {
+    /// The clock that constant arguments describe.
+    pub(super) fn of(zone: &ColumnarValue, months: &ColumnarValue, micros: &ColumnarValue) -> PlanResult<Self> {
+        let constants = || DataFusionError::Internal("the zone and the shift must be constants".to_owned());
+        let number = |value: &ColumnarValue| match value {
+            ColumnarValue::Scalar(ScalarValue::Int64(Some(number))) => Ok(*number),
+            _ => Err(constants()),
+        };
+        let ColumnarValue::Scalar(zone) = zone else {
+            return Err(constants());
+        };
+        let zone = zone.try_as_str().flatten().unwrap_or_default().parse::<Tz>();
+        let zone = zone.map_err(|_| DataFusionError::Execution("unknown time zone".to_owned()))?;
+        Ok(Self::new(zone, number(months)?, number(micros)?))
+    }
+
+    pub(super) fn new(zone: Tz, months: i64, micros: i64) -> Self {
+        Self {
+            clock: WallClock::new(zone),
+            months,
+            micros,
+        }
+    }
+
+    /// The wall clock at an instant; `None` outside the calendar.
+    #[inline]
+    pub(super) fn local(&mut self, at: i64) -> Option<i64> {
+        let mut local = self.clock.local(at)?;
+        if self.months != 0 {
+            let naive = DateTime::from_timestamp_micros(local)?.naive_utc();
+            let step = Months::new(u32::try_from(self.months.unsigned_abs()).ok()?);
+            let moved = match self.months < 0 {
+                true => naive.checked_sub_months(step)?,
+                false => naive.checked_add_months(step)?,
+            };
+            local = moved.and_utc().timestamp_micros();
+        }
+        local.checked_add(self.micros)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::admission::Admission;
 use super::bucket;
+use super::piece;
 use super::table::{ProjectTable, store_url};
 use super::udaf::funnel;
 use crate::clock::Micros;
@@ -89,6 +90,9 @@ impl QuerySession {
         let mut template = sql::base(config(threads)).with_runtime_env(Arc::clone(&env)).build();
         sql::register(&mut template);
         template.register_udf(bucket::udf())?;
+        for function in piece::udfs() {
+            template.register_udf(function)?;
+        }
         template.register_udaf(Arc::new(funnel::function()))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)

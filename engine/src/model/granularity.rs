@@ -4,6 +4,7 @@
 //! decides what a wall-clock edge means where the clock jumps.
 
 use chrono::{Datelike, Days, Months, NaiveDate, NaiveDateTime, TimeDelta, Timelike};
+use std::sync::Arc;
 
 /// A predefined granularity, which is also the unit of intervals and relative date ranges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -183,6 +184,46 @@ impl Interval {
         self.single
     }
 
+    /// Calendar months, then microseconds.
+    pub fn parts(self) -> (i64, i64) {
+        (self.months, self.micros)
+    }
+
+    /// The unit that it counts: as written when it is one of it, else the longest that divides it.
+    pub fn unit(self) -> TimeUnit {
+        const HOUR_MICROS: i64 = 3_600_000_000;
+        if let Some(unit) = self.single {
+            return unit;
+        }
+        match self.micros {
+            0 => TimeUnit::Month,
+            micros if micros % (24 * HOUR_MICROS) == 0 => TimeUnit::Day,
+            micros if micros % HOUR_MICROS == 0 => TimeUnit::Hour,
+            micros if micros % (HOUR_MICROS / 60) == 0 => TimeUnit::Minute,
+            _ => TimeUnit::Second,
+        }
+    }
+
+    /// The interval that leads back.
+    pub fn negated(self) -> Interval {
+        Interval {
+            months: self.months.saturating_neg(),
+            micros: self.micros.saturating_neg(),
+            single: None,
+            divides_parent: false,
+        }
+    }
+
+    /// This interval and then `other`.
+    pub fn and_then(self, other: Interval) -> Interval {
+        Interval {
+            months: self.months.saturating_add(other.months),
+            micros: self.micros.saturating_add(other.micros),
+            single: None,
+            divides_parent: false,
+        }
+    }
+
     /// `local` moved by `count` of this interval. `None` when the result is outside the calendar.
     pub fn add(self, local: NaiveDateTime, count: i64) -> Option<NaiveDateTime> {
         shift(local, self.months.checked_mul(count)?, self.micros.checked_mul(count)?)
@@ -222,6 +263,10 @@ pub struct Granularity {
     /// Shift of the natural edges as written, for instance `-1 day`.
     pub offset: Option<String>,
     rule: Rule,
+    /// How far instants are moved before they are cut.
+    shift: Option<Interval>,
+    /// Edges instead of a rule, as microseconds of the wall clock.
+    edges: Option<Arc<[i64]>>,
 }
 
 /// How [`Granularity::bucket`] finds the start of a bucket.
@@ -280,7 +325,35 @@ impl Granularity {
             origin: origin.map(str::to_owned),
             offset: offset.map(str::to_owned),
             rule,
+            shift: None,
+            edges: None,
         })
+    }
+
+    /// The same buckets for instants that are moved by `shift` on the wall clock first.
+    #[must_use]
+    pub fn shifted(&self, shift: Option<Interval>) -> Granularity {
+        Granularity { shift, ..self.clone() }
+    }
+
+    /// How far instants are moved before they are cut.
+    pub fn shift(&self) -> Option<Interval> {
+        self.shift
+    }
+
+    /// Pieces of time between these edges, microseconds of the wall clock in ascending order, instead of buckets of a
+    /// rule. Only the planner makes such granularities: a piece is known by its number.
+    #[must_use]
+    pub fn pieces(&self, edges: Arc<[i64]>) -> Granularity {
+        Granularity {
+            edges: Some(edges),
+            ..self.clone()
+        }
+    }
+
+    /// The edges of [`Granularity::pieces`].
+    pub fn edges(&self) -> Option<&Arc<[i64]>> {
+        self.edges.as_ref()
     }
 
     /// Whether an `origin` was given that has no effect because the interval is one unit of the calendar.

@@ -57,6 +57,26 @@ pub enum Member<'a> {
     Segment(&'a Segment),
 }
 
+impl<'a> Member<'a> {
+    /// Its name within the cube.
+    pub fn name(&self) -> &'a str {
+        match self {
+            Member::Measure(measure) => &measure.name,
+            Member::Dimension(dimension) => &dimension.name,
+            Member::Segment(segment) => &segment.name,
+        }
+    }
+
+    /// The member that it shows, in views.
+    pub fn origin(&self) -> Option<&'a Origin> {
+        match self {
+            Member::Measure(measure) => measure.origin.as_ref(),
+            Member::Dimension(dimension) => dimension.origin.as_ref(),
+            Member::Segment(segment) => segment.origin.as_ref(),
+        }
+    }
+}
+
 /// All cubes that one project can query, in the order of their files. Immutable; a reload makes a new one.
 #[derive(Debug, Clone, Default)]
 pub struct Model {

@@ -1,6 +1,6 @@
 //! Measures that are computed from other measures' answers: over a window of time, or in stages.
 
-use super::{Interval, Location, Measure, MeasureType, SqlTemplate};
+use super::{Interval, Location, Measure, MeasureType, SqlTemplate, TimeUnit};
 
 /// How far a rolling window reaches in one direction.
 #[derive(Debug, Clone, PartialEq)]
@@ -144,6 +144,19 @@ impl StageCondition {
 }
 
 impl MultiStage {
+    /// Full names of the members that the inner stage brings besides those of the query: a granularity may follow.
+    pub fn inner_members(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.grain.include.iter().map(String::as_str).collect();
+        let mut open: Vec<&StageCondition> = self.filter.iter().flat_map(|filter| &filter.include).collect();
+        while let Some(condition) = open.pop() {
+            match condition {
+                StageCondition::And(inner) | StageCondition::Or(inner) => open.extend(inner),
+                StageCondition::Member { member, .. } => names.push(member),
+            }
+        }
+        names
+    }
+
     /// Calls `each` for every name of a member, segments of `filter` included.
     pub(super) fn names_mut(&mut self, each: &mut dyn FnMut(&mut String)) {
         let grain = &mut self.grain;
@@ -185,6 +198,31 @@ impl Measure {
             MeasureType::RunningTotal => Some(RollingWindow::Running),
             _ => self.rolling_window.clone(),
         }
+    }
+
+    /// The unit of its window's interval, the finer of two; `None` when the window has no interval.
+    pub fn window_unit(&self) -> Option<TimeUnit> {
+        let Some(RollingWindow::Fixed { trailing, leading, .. }) = &self.rolling_window else {
+            return None;
+        };
+        let unit = |bound: &WindowBound| match bound {
+            WindowBound::Interval(interval) => Some(interval.unit()),
+            WindowBound::None | WindowBound::Unbounded => None,
+        };
+        [trailing, leading].into_iter().filter_map(unit).min()
+    }
+
+    /// The measure over all rows that it would be without its window; `None` when it has none or has stages.
+    pub fn without_window(&self) -> Option<Measure> {
+        self.window().filter(|_| self.multi_stage.is_none())?;
+        Some(Measure {
+            kind: match self.kind {
+                MeasureType::RunningTotal => MeasureType::Sum,
+                kind => kind,
+            },
+            rolling_window: None,
+            ..self.clone()
+        })
     }
 
     /// Whether it cannot be computed as one aggregate of rows, whatever it refers to.

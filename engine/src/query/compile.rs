@@ -2,8 +2,10 @@
 //! project. A member that is wrong does not hinder the others; asking for it gives its error.
 
 mod extra;
+mod stage;
 
-pub use extra::Extra;
+pub use extra::{Extra, aggregates, together};
+pub use stage::{Outline, Reference};
 
 use super::measure::{self, Parts};
 use super::{filter, params, sql, tables};
@@ -60,6 +62,17 @@ struct Defect {
     location: Location,
 }
 
+impl Defect {
+    fn at(location: &Location) -> impl Fn(Error) -> Defect + use<> {
+        let location = location.clone();
+        move |error| Defect {
+            kind: error.kind(),
+            message: error.message().to_owned(),
+            location: location.clone(),
+        }
+    }
+}
+
 /// A cube whose SQL is compiled.
 #[derive(Debug, Clone)]
 pub struct CompiledCube {
@@ -69,6 +82,8 @@ pub struct CompiledCube {
     masks: HashMap<String, Compiled<RowMember>>,
     segments: HashMap<String, Compiled<RowMember>>,
     measures: HashMap<String, Compiled<CompiledMeasure>>,
+    /// Measures over windows, without their windows.
+    windows: HashMap<String, Compiled<CompiledMeasure>>,
 }
 
 fn found<'a, T>(compiled: Option<&'a Compiled<T>>, name: &str) -> Result<&'a T> {
@@ -124,6 +139,14 @@ impl CompiledCube {
         found(self.measures.get(name), name)
     }
 
+    /// A measure without its window, if it has one.
+    ///
+    /// # Errors
+    /// `Model` when its SQL is wrong.
+    pub fn window(&self, name: &str) -> Result<&CompiledMeasure> {
+        found(self.windows.get(name).or_else(|| self.measures.get(name)), name)
+    }
+
     /// Every error with the place it was written at. What is merely not answered yet is none.
     pub fn problems(&self) -> Vec<(Location, String)> {
         fn errors<'a, T: 'a>(all: impl Iterator<Item = &'a Compiled<T>>) -> Vec<(Location, String)> {
@@ -139,6 +162,7 @@ impl CompiledCube {
             all.extend(errors(self.masks.values()));
             all.extend(errors(self.segments.values()));
             all.extend(errors(self.measures.values()));
+            all.extend(errors(self.windows.values()));
         }
         all.sort_by(|a, b| (&a.0.file, a.0.line, &a.1).cmp(&(&b.0.file, b.0.line, &b.1)));
         all
@@ -146,10 +170,11 @@ impl CompiledCube {
 }
 
 /// A model whose SQL is compiled.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CompiledModel {
     model: Arc<Model>,
     cubes: HashMap<String, Arc<CompiledCube>>,
+    outlines: Arc<stage::Outlines>,
 }
 
 impl CompiledModel {
@@ -159,15 +184,21 @@ impl CompiledModel {
             .cubes
             .values()
             .filter(|cube| matches!(cube.source, CubeSource::Table(_) | CubeSource::Sql(_)));
+        let outlines = Arc::new(stage::Outlines::new(&model));
         let cubes = with_sql
-            .map(|cube| (cube.name.clone(), Arc::new(compile(cube))))
+            .map(|cube| (cube.name.clone(), Arc::new(compile(cube, &outlines))))
             .collect();
-        Self { model, cubes }
+        Self { model, cubes, outlines }
     }
 
     /// The model.
     pub fn model(&self) -> &Arc<Model> {
         &self.model
+    }
+
+    /// How a measure is computed from other measures' answers; `None` when it is an aggregate of rows or of windows of rows.
+    pub fn outline(&self, cube: &str, measure: &str) -> Option<Result<&Outline>> {
+        self.outlines.get(cube, measure)
     }
 
     /// The compiled cube of this name.
@@ -184,18 +215,19 @@ impl CompiledModel {
 pub fn check_sql(model: &Model) -> Vec<(Location, String)> {
     let checked = model.cubes.values().filter(|cube| cube.alias_of.is_none());
     let with_sql = checked.filter(|cube| matches!(cube.source, CubeSource::Table(_) | CubeSource::Sql(_)));
-    with_sql.flat_map(|cube| compile(cube).problems()).collect()
+    let outlines = stage::Outlines::new(model);
+    let mut problems: Vec<(Location, String)> = with_sql.flat_map(|cube| compile(cube, &outlines).problems()).collect();
+    let aliased = |cube: &str| model.cubes.get(cube).is_some_and(|cube| cube.alias_of.is_some());
+    for (cube, defect) in outlines.defects() {
+        if defect.kind == ErrorKind::Model && !aliased(cube) {
+            problems.push((defect.location.clone(), defect.message.clone()));
+        }
+    }
+    problems
 }
 
-fn compile(cube: &Cube) -> CompiledCube {
-    let at = |location: &Location| {
-        let location = location.clone();
-        move |error: Error| Defect {
-            kind: error.kind(),
-            message: error.message().to_owned(),
-            location,
-        }
-    };
+fn compile(cube: &Cube, outlines: &stage::Outlines) -> CompiledCube {
+    let at = |location: &Location| Defect::at(location);
     let relation = relation(cube).map_err(at(&cube.location));
     let schema = match &relation {
         Ok(plan) => Arc::clone(plan.schema()),
@@ -211,6 +243,7 @@ fn compile(cube: &Cube) -> CompiledCube {
     let mut masks = HashMap::new();
     let mut segments = HashMap::new();
     let mut measures = HashMap::new();
+    let mut windows = HashMap::new();
     if relation.is_ok() {
         for dimension in cube
             .dimensions
@@ -232,9 +265,17 @@ fn compile(cube: &Cube) -> CompiledCube {
         }
         let compiler = compiler.with_measures();
         for measure in &cube.measures {
-            if measure.unsupported.is_none() {
-                let compiled = compiler.measure(measure, 0).map_err(at(&measure.location));
-                measures.insert(measure.name.clone(), compiled);
+            if measure.unsupported.is_some() {
+                continue;
+            }
+            let compiled = match outlines.has(&cube.name, &measure.name) {
+                true => Err(staged(measure)),
+                false => compiler.measure(measure, 0),
+            };
+            measures.insert(measure.name.clone(), compiled.map_err(at(&measure.location)));
+            if let Some(whole) = measure.without_window() {
+                let compiled = compiler.measure(&whole, 0).map_err(at(&measure.location));
+                windows.insert(measure.name.clone(), compiled);
             }
         }
     }
@@ -244,7 +285,15 @@ fn compile(cube: &Cube) -> CompiledCube {
         masks,
         segments,
         measures,
+        windows,
     }
+}
+
+fn staged(measure: &Measure) -> Error {
+    Error::invalid(format!(
+        "measure `{}` is computed over a window or in stages and cannot be used here",
+        measure.name
+    ))
 }
 
 /// The cube's rows, under the cube's name so that `{CUBE}.column` finds them.
@@ -487,10 +536,7 @@ impl Compiler<'_> {
             )));
         }
         if measure.is_staged() {
-            return Err(Error::invalid(format!(
-                "measure `{}` is computed over a window or in stages and cannot be used here",
-                measure.name
-            )));
+            return Err(staged(measure));
         }
         let filters: Result<Vec<Expr>> = measure
             .filters

@@ -65,7 +65,7 @@ fn column_of(resolved: &Resolved<'_>, id: &str) -> Option<String> {
 }
 
 /// The length of one bucket, to tell finer from coarser.
-fn length_micros(granularity: &Granularity) -> i64 {
+pub fn length_micros(granularity: &Granularity) -> i64 {
     let any = NaiveDateTime::default();
     let start = granularity.bucket(any);
     let end = start.and_then(|start| granularity.next(start));

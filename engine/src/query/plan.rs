@@ -1,12 +1,16 @@
 //! From a resolved query to a logical plan that no project is bound to yet.
 
+mod fill;
 pub mod leaf;
+mod stage;
+mod together;
+mod window;
 
 use super::compile::CompiledModel;
 use super::resolve::Resolved;
 use super::{DateRange, Query, date_range, filter, funnel, order, params, policy};
 use crate::error::{Error, Result};
-use crate::model::{CubeSource, Granularity};
+use crate::model::{CubeSource, Granularity, Interval};
 use chrono_tz::Tz;
 use datafusion::common::Column as Named;
 use datafusion::execution::FunctionRegistry;
@@ -15,6 +19,10 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, SortExpr, 
 
 /// Name of the function that cuts instants into buckets; `exec` registers it.
 pub const BUCKET: &str = "time_bucket";
+/// Name of the function that tells between which edges an instant lies; `exec` registers it.
+pub const PIECE: &str = "time_piece";
+/// Name of the function that counts the elements of an ascending list up to a number; `exec` registers it.
+pub const RANK: &str = "rank_in";
 
 /// The limit of a query that is part of another and gives all its rows.
 pub const NO_LIMIT: u64 = u64::MAX;
@@ -84,7 +92,10 @@ fn guarded_plan(
             "Query should contain either measures, dimensions or timeDimensions with granularities in order to be valid",
         ));
     }
-    let rows = rows(&resolved, compiled, functions)?;
+    let mut rows = rows(&resolved, compiled, functions)?;
+    if let Some(fill) = query.fill {
+        rows = fill::filled(rows, &resolved, fill, compiled, functions)?;
+    }
     let total = match query.total {
         true => Some(
             rows.clone()
@@ -113,6 +124,7 @@ pub fn rows(
 ) -> Result<LogicalPlanBuilder> {
     match &resolved.cube.source {
         CubeSource::Funnel(_) => funnel::plan(resolved, functions),
+        _ if stage::needed(resolved, compiled) => stage::rows(resolved, compiled, functions),
         _ => leaf::rows(resolved, compiled, functions),
     }
 }
@@ -135,19 +147,23 @@ pub fn named(name: impl Into<String>) -> Expr {
     Expr::Column(Named::new_unqualified(name))
 }
 
-/// The wall-clock start, in `tz`, of the bucket that holds the instant `at`.
+/// The wall-clock start, in `tz`, of the bucket that holds the instant `at`; for [`Granularity::pieces`] the number of
+/// edges up to it.
 ///
 /// # Errors
-/// `Internal` when [`BUCKET`] is not registered.
+/// `Internal` when [`BUCKET`] or [`PIECE`] is not registered.
 pub fn bucket(at: Expr, granularity: &Granularity, tz: Tz, functions: &dyn FunctionRegistry) -> Result<Expr> {
     let text = |value: Option<&str>| lit(value.unwrap_or_default());
-    Ok(functions.udf(BUCKET)?.call(vec![
-        at,
-        lit(tz.name()),
-        lit(granularity.interval.as_str()),
-        text(granularity.origin.as_deref()),
-        text(granularity.offset.as_deref()),
-    ]))
+    let (months, micros) = granularity.shift().map_or((0, 0), Interval::parts);
+    let mut args = vec![at, lit(tz.name()), lit(months), lit(micros)];
+    if let Some(edges) = granularity.edges() {
+        args.push(window::numbers(edges));
+        return Ok(functions.udf(PIECE)?.call(args));
+    }
+    args.push(lit(granularity.interval.as_str()));
+    args.push(text(granularity.origin.as_deref()));
+    args.push(text(granularity.offset.as_deref()));
+    Ok(functions.udf(BUCKET)?.call(args))
 }
 
 /// The condition that `at` lies in `range` on the wall clock of `tz`.

@@ -204,8 +204,19 @@ fn selected_time<'a>(
     })
 }
 
+/// `Cube.member` of the owner: what a member of a view shows has one name however it is reached.
+pub fn owner_path(cube: &Cube, member: &str) -> String {
+    match cube.member(member).as_ref().and_then(Member::origin) {
+        Some(origin) => origin.path(),
+        None => format!("{}.{member}", cube.name),
+    }
+}
+
 /// The granularity of this name: the dimension's own, else a predefined one.
-fn granularity(path: &str, dimension: &Dimension, name: &str) -> Result<Granularity> {
+///
+/// # Errors
+/// `Invalid` when there is none.
+pub fn granularity(path: &str, dimension: &Dimension, name: &str) -> Result<Granularity> {
     if let Some(own) = dimension.granularities.iter().find(|g| g.name == name) {
         return Ok(own.clone());
     }

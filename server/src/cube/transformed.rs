@@ -89,7 +89,11 @@ pub fn transformed(model: &Model, query: &Normalized, members: &Members<'_>) -> 
         "hasCumulativeMeasures",
         json!(measures.iter().any(|(_, _, m)| m.cumulative)),
     );
-    set("windowGranularity", Value::Null);
+    let units = measures.iter().filter_map(|(_, _, m)| m.window_unit());
+    let window = units.min().map(|unit| json!(unit.name()));
+    if window.is_some() || !measures.iter().any(|(_, _, m)| m.cumulative) {
+        set("windowGranularity", window.unwrap_or(Value::Null));
+    }
     let pinned = if filters.all_pinned { json!({}) } else { Value::Null };
     set("filterDimensionsSingleValueEqual", pinned);
     set("ownedDimensions", json!(dimensions));

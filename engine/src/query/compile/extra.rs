@@ -4,7 +4,12 @@
 use super::{CompiledMeasure, CompiledModel, RowMember};
 use crate::error::{Error, Result};
 use crate::model::{Dimension, Measure, Segment};
-use crate::query::filter;
+use crate::query::{filter, sql};
+use arrow::datatypes::DataType;
+use datafusion::common::Column;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::expr::AggregateFunction;
 use std::sync::Arc;
 
 /// A member that a query brings.
@@ -25,6 +30,88 @@ impl RowMember {
     }
 }
 
+/// Beginning of the name of a column that stands for an aggregate; its index follows.
+const LEAF: &str = "leaf:";
+
+impl CompiledMeasure {
+    /// The measure as an expression over its aggregates, and each of these as a measure. The columns that stand for them get
+    /// their meaning from [`CompiledMeasure::together`].
+    ///
+    /// # Errors
+    /// `Internal` when the measure cannot be taken apart.
+    pub fn apart(&self) -> Result<(Expr, Vec<CompiledMeasure>)> {
+        let (outline, found) = aggregates(self.aggregate.clone())?;
+        let leaf = |aggregate: Expr| CompiledMeasure {
+            aggregate,
+            ..self.clone()
+        };
+        Ok((outline, found.into_iter().map(leaf).collect()))
+    }
+
+    /// The same with another aggregate in the place of its own.
+    pub fn replaced(&self, other: &dyn Fn(&AggregateFunction) -> Expr) -> CompiledMeasure {
+        let replace = |aggregate: &Expr| match aggregate {
+            Expr::AggregateFunction(call) => other(call),
+            expr => expr.clone(),
+        };
+        CompiledMeasure {
+            aggregate: replace(&self.aggregate),
+            ..self.clone()
+        }
+    }
+
+    /// A value on the rows that the measure aggregates.
+    pub fn value(&self, expr: Expr) -> RowMember {
+        RowMember {
+            column: filter::Column {
+                expr,
+                data_type: DataType::Utf8,
+            },
+        }
+    }
+}
+
+/// `expr` with a column in the place of each aggregate, and the aggregates.
+///
+/// # Errors
+/// None of its own.
+pub fn aggregates(expr: Expr) -> Result<(Expr, Vec<Expr>)> {
+    let mut found: Vec<Expr> = Vec::new();
+    let outline = expr.transform_down(|expr| {
+        if !matches!(expr, Expr::AggregateFunction(_)) {
+            return Ok(Transformed::no(expr));
+        }
+        let at = found.iter().position(|known| *known == expr).unwrap_or_else(|| {
+            found.push(expr);
+            found.len() - 1
+        });
+        let place = Expr::Column(Column::new_unqualified(format!("{LEAF}{at}")));
+        Ok(Transformed::new(place, true, TreeNodeRecursion::Jump))
+    });
+    Ok((outline.map_err(sql::model_error)?.data, found))
+}
+
+/// An outline with `values` in the places of its aggregates.
+///
+/// # Errors
+/// `Internal` when a value is missing.
+pub fn together(outline: Expr, values: &[Expr]) -> Result<Expr> {
+    let filled = outline.transform_down(|expr| {
+        let Expr::Column(column) = &expr else {
+            return Ok(Transformed::no(expr));
+        };
+        let leaf = column.name.strip_prefix(LEAF).filter(|_| column.relation.is_none());
+        let Some(leaf) = leaf.and_then(|leaf| leaf.parse::<usize>().ok()) else {
+            return Ok(Transformed::no(expr));
+        };
+        match values.get(leaf) {
+            Some(value) => Ok(Transformed::new(value.clone(), true, TreeNodeRecursion::Jump)),
+            None => datafusion::common::internal_err!("an aggregate is gone"),
+        }
+    });
+    Ok(filled.map_err(sql::model_error)?.data)
+}
+
 impl CompiledModel {
     /// The same model in which a dimension is computed by `column`.
     ///
@@ -43,6 +130,7 @@ impl CompiledModel {
         Ok(Self {
             model: Arc::clone(&self.model),
             cubes,
+            outlines: Arc::clone(&self.outlines),
         })
     }
 
@@ -77,6 +165,7 @@ impl CompiledModel {
         Ok(Self {
             model: Arc::new(model),
             cubes,
+            outlines: Arc::clone(&self.outlines),
         })
     }
 }

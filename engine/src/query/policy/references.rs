@@ -1,7 +1,7 @@
 //! Which members a query names, directly and through the SQL of others.
 
 use crate::error::Result;
-use crate::model::{CaseLabel, Cube, Dimension, DimensionSql, Measure, Member, Model, Piece, SqlTemplate};
+use crate::model::{CaseLabel, Cube, Dimension, DimensionSql, Measure, Member, Model, MultiStage, Piece, SqlTemplate};
 use crate::query::{Filter, Query, params};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -139,7 +139,16 @@ fn references(model: &Model, cube: &Cube, member: Member<'_>) -> Vec<MemberId> {
         return vec![(origin.cube().to_owned(), origin.member.clone())];
     }
     let pieces = templates.into_iter().flat_map(|template| &template.pieces);
-    pieces.filter_map(|piece| reference(model, cube, piece)).collect()
+    let mut reached: Vec<MemberId> = pieces.filter_map(|piece| reference(model, cube, piece)).collect();
+    if let Member::Measure(measure) = member {
+        let names = measure.multi_stage.iter().flat_map(MultiStage::inner_members);
+        let owned = |name: &str| {
+            let mut path = name.splitn(3, '.').map(str::to_owned);
+            Some((path.next()?, path.next()?))
+        };
+        reached.extend(names.filter_map(owned));
+    }
+    reached
 }
 
 fn reference(model: &Model, cube: &Cube, piece: &Piece) -> Option<MemberId> {

@@ -170,14 +170,21 @@ impl Walk<'_> {
         if depth > DEPTH_MAX {
             return Err(Error::internal("a plan is too deep to be checked"));
         }
-        if let LogicalPlan::TableScan(scan) = plan
-            && let Some(cube) = tag_of(scan)
-        {
+        // The rows of a cube are those of its own SQL, which may group and limit as its author wants.
+        let cube = match plan {
+            LogicalPlan::SubqueryAlias(alias) if directly_scans(&alias.input, alias.alias.table()) => {
+                Some(alias.alias.table())
+            }
+            LogicalPlan::TableScan(scan) => tag_of(scan),
+            _ => None,
+        };
+        if let Some(cube) = cube {
             for required in self.required.iter().filter(|required| required.cube == cube) {
                 if !self.holds(required, held)? {
                     self.failed = Some(required.of.clone());
                 }
             }
+            return Ok(());
         }
         let mut below: Vec<Expr> = match plan {
             // Above these a condition is on groups or on some of the rows, not on every row.

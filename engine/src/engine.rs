@@ -14,6 +14,7 @@ use crate::ingest::{Batch, Changes, DataVersion, FlushPolicy, Permit, ProjectSta
 use crate::metrics::Metrics;
 use crate::model::{Builtin, Catalog, CatalogOptions, Model, Problem};
 use crate::project::ProjectId;
+use crate::query::sql_api::{Asked, SqlAnswer, SqlPlan};
 use crate::query::{Answer, Query};
 use crate::store::object;
 use crate::wal::LocalWal;
@@ -192,6 +193,26 @@ impl Engine {
     /// `Invalid` for a wrong query, `Model` for a wrong model.
     pub async fn explain(&self, project: &ProjectId, query: &Query) -> Result<String> {
         self.queries.explain(self.model(project), query).await
+    }
+
+    /// Answers a client's SQL over the cubes and views of a project, from everything that was acknowledged before the call.
+    /// Dropping the future stops it.
+    ///
+    /// # Errors
+    /// As [`Engine::query`]; `Invalid` also for SQL that is wrong, too large, or does anything but read cubes.
+    pub async fn sql(&self, project: &ProjectId, asked: &Asked) -> Result<SqlAnswer> {
+        let view = self.view(project).await?;
+        let now = self.options.clock.now_micros();
+        self.queries.sql(project, view, self.model(project), asked, now).await
+    }
+
+    /// How a client's SQL would be answered: of which kind it is, and the queries inside.
+    ///
+    /// # Errors
+    /// As [`Engine::sql`].
+    pub async fn sql_plan(&self, project: &ProjectId, asked: &Asked) -> Result<SqlPlan> {
+        let now = self.options.clock.now_micros();
+        self.queries.sql_plan(self.model(project), asked, now).await
     }
 
     /// The cubes and funnels of a project: the last good ones, at most a second behind the files.

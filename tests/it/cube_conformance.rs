@@ -22,11 +22,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The secret that the recorded tokens are signed with.
-const ORACLE_SECRET: &str = "oracle-secret-0123456789";
+pub(crate) const ORACLE_SECRET: &str = "oracle-secret-0123456789";
 /// When the events are sent: after the last of them.
 const INGEST_MICROS: i64 = 1_719_792_000_000_000; // 2024-07-01T00:00:00Z
 /// The project that all recorded tokens act for, being the only one.
-const PROJECT: &str = "conformance";
+pub(crate) const PROJECT: &str = "conformance";
 const WRITE_KEY: &str = "conformance-key";
 /// Share of the records of 1.6.57, the primary dialect, that must be equal, in percent.
 const EQUAL_PERCENT_MIN_1_6: f64 = 80.0;
@@ -83,11 +83,11 @@ const RECORDINGS: &[Recording] = &[
     },
 ];
 
-fn data() -> PathBuf {
+pub(crate) fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data/cube")
 }
 
-fn gzip_lines(path: &Path) -> Vec<Value> {
+pub(crate) fn gzip_lines(path: &Path) -> Vec<Value> {
     let file = File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let lines = BufReader::new(GzDecoder::new(file)).lines();
     lines
@@ -131,6 +131,11 @@ fn send_events(client: &Client, most: usize) {
         let reply = client.send("POST", &path, &headers, Some(json!(batch).to_string().as_bytes()));
         assert_eq!(reply.status, 200, "{}", reply.text());
     }
+}
+
+/// A server with all recorded events and the recorded model.
+pub(crate) fn recorded_server() -> (tempfile::TempDir, Server, Arc<FixedClock>) {
+    server(usize::MAX, |to| copy_folder(&data().join("model"), to), |_| {})
 }
 
 /// A server with `events` of the recorded events and a model, which `write_model` puts into a folder, and its clock.
@@ -281,7 +286,7 @@ impl Outcome {
 
 #[test]
 fn recorded_answers_of_cube_are_ours() {
-    let (_folder, server, clock) = server(usize::MAX, |to| copy_folder(&data().join("model"), to), |_| {});
+    let (_folder, server, clock) = recorded_server();
     let client = server.client();
     let mut asked = Asked::default();
     let (mut report, mut wrong) = (String::new(), String::new());

@@ -18,5 +18,6 @@ mod ingest;
 mod restart;
 mod server;
 mod slow_clients;
+mod sql_api;
 mod tenants;
 mod visibility;

@@ -1,5 +1,7 @@
 //! Where queries run: one bounded memory pool, one footer cache and one set of threads for all of them.
 
+mod statement;
+
 use super::admission::Admission;
 use super::bucket;
 use super::piece;

@@ -193,7 +193,7 @@ pub(crate) fn parse(json: &Json) -> Result<Query> {
     })
 }
 
-const MODEL: &str = include_str!("tests/model.yml");
+pub(crate) const MODEL: &str = include_str!("tests/model.yml");
 
 /// One event: id, instant, visitor, type, name, country, width, revenue in millionths, bot, path.
 type Sample = (

@@ -57,6 +57,11 @@ impl ApiError {
         self.status
     }
 
+    /// The text.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The body.
     pub fn body(&self) -> Value {
         match self.planner {

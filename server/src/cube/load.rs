@@ -174,7 +174,7 @@ fn result<'a>(kind: QueryType, query: &Normalized, answered: &'a Answered) -> Qu
 }
 
 /// The form that JavaScript's `toISOString` gives.
-fn instant(micros: Micros) -> String {
+pub(super) fn instant(micros: Micros) -> String {
     let time = chrono::DateTime::from_timestamp_micros(micros).unwrap_or_default();
     time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }

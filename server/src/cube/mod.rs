@@ -11,6 +11,7 @@ pub mod normalize;
 
 mod annotation;
 mod ask;
+mod cubesql;
 mod dry_run;
 mod formats;
 mod json_text;
@@ -51,8 +52,10 @@ enum Action {
     RefreshNothing,
     /// Rollups that are to be built; there are none.
     Jobs,
-    /// The SQL interface.
+    /// SQL over cubes and views.
     CubeSql,
+    /// From SQL to the query language.
+    ConvertQuery,
 }
 
 /// The paths after the base, with their methods. `HEAD` goes with `GET`, `OPTIONS` with all.
@@ -69,6 +72,7 @@ const ROUTES: &[(&str, &[Method], Action)] = &[
     ),
     ("/v1/pre-aggregations/jobs", &[Method::POST], Action::Jobs),
     ("/v1/cubesql", &[Method::POST], Action::CubeSql),
+    ("/v1/convert-query", &[Method::POST], Action::ConvertQuery),
 ];
 
 /// Request headers that pages of other origins may send.
@@ -143,6 +147,9 @@ async fn act(app: &SharedApp, action: Action, method: Method, request: Request) 
             let body = answered.unwrap_or_else(|| Bytes::from_static(CONTINUE_WAIT.as_bytes()));
             return Ok(json_response(StatusCode::OK, body));
         }
+        Action::Sql if params.text("format") == Some("sql") => {
+            cubesql::sql(app, &context, &params, &defaults).await?.to_string()
+        }
         Action::Sql => sql::sql(&app.engine, &context, &batch()?).await?.to_string(),
         Action::DryRun => dry_run::dry_run(&model(), &batch()?)?.to_string(),
         Action::Meta => {
@@ -151,10 +158,8 @@ async fn act(app: &SharedApp, action: Action, method: Method, request: Request) 
         }
         Action::RefreshNothing => "{\"finished\":true}".to_owned(),
         Action::Jobs => "[]".to_owned(),
-        Action::CubeSql => {
-            let text = "Error: SQL interface is not initialized. Please enable the SQL interface in your settings.";
-            return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text));
-        }
+        Action::CubeSql => return cubesql::cubesql(app, &context, &params, &defaults).await,
+        Action::ConvertQuery => cubesql::convert(app, &context, &params, &defaults).await?.to_string(),
     };
     Ok(json_response(StatusCode::OK, body))
 }
@@ -164,7 +169,7 @@ impl Action {
     fn scope(self) -> Option<Scope> {
         match self {
             Action::Load | Action::DryRun | Action::CubeSql => Some(Scope::Data),
-            Action::Sql => Some(Scope::Sql),
+            Action::Sql | Action::ConvertQuery => Some(Scope::Sql),
             Action::Meta => Some(Scope::Meta),
             Action::Jobs => Some(Scope::Jobs),
             Action::RefreshNothing => None,

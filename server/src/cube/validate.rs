@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 mod tests;
 
 /// Values of `cache`.
-const CACHE_MODES: &[&str] = &["stale-if-slow", "stale-while-revalidate", "must-revalidate", "no-cache"];
+pub(super) const CACHE_MODES: &[&str] = &["stale-if-slow", "stale-while-revalidate", "must-revalidate", "no-cache"];
 /// Values of `responseFormat`.
 const RESPONSE_FORMATS: &[&str] = &["default", "compact", "columnar"];
 /// The pattern that Cube shows for the id of an order.

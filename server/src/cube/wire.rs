@@ -78,6 +78,15 @@ impl Params {
         self.fields.get("cache").filter(|mode| !mode.is_null())
     }
 
+    /// Whether a parameter is set: `true` in a body, the text `true` in a query string.
+    pub fn truth(&self, key: &str) -> bool {
+        match self.fields.get(key) {
+            Some(Value::Bool(value)) => *value,
+            Some(Value::String(text)) => text == "true",
+            _ => false,
+        }
+    }
+
     /// Whether the client understands several results in one answer.
     pub fn multi(&self) -> bool {
         self.text("queryType") == Some("multi")

@@ -1,15 +1,15 @@
 //! Members that one query brings itself: expressions over the compiled members of a cube. To the planner they are
 //! members like those of the model, so that joins, policies and windows hold for them too.
 
-use super::{CompiledMeasure, CompiledModel, RowMember};
+use super::{CompiledCube, CompiledMeasure, CompiledModel, Parts, RowMember};
 use crate::error::{Error, Result};
 use crate::model::{Dimension, Measure, Segment};
 use crate::query::{filter, sql};
 use arrow::datatypes::DataType;
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::AggregateFunction;
+use datafusion::logical_expr::{Expr, ExprSchemable};
 use std::sync::Arc;
 
 /// A member that a query brings.
@@ -110,6 +110,52 @@ pub fn together(outline: Expr, values: &[Expr]) -> Result<Expr> {
         }
     });
     Ok(filled.map_err(sql::model_error)?.data)
+}
+
+impl CompiledMeasure {
+    /// A measure computed by `aggregate`, whose parts on rows are `of`, from `parts` and from rows of `cube`.
+    ///
+    /// # Errors
+    /// `Invalid` when types do not fit.
+    pub fn derived(
+        cube: &CompiledCube,
+        measure: &Measure,
+        aggregate: Expr,
+        of: &Parts,
+        _parts: &[&RowMember],
+    ) -> Result<Self> {
+        let data_type = aggregate
+            .get_type(cube.relation()?.schema())
+            .map_err(sql::model_error)?;
+        Ok(Self {
+            aggregate,
+            data_type,
+            row: super::measure::of_row(measure, of).map_err(|error| error.message().to_owned()),
+            filter: of.filter.clone(),
+        })
+    }
+
+    /// The same measure over the rows that meet `condition`, which is made of `parts`.
+    ///
+    /// # Errors
+    /// `Internal` when the aggregate cannot be taken apart.
+    pub fn filtered(&self, condition: &Expr, _parts: &[&RowMember]) -> Result<Self> {
+        let aggregate = self.aggregate.clone().transform_up(|expr| {
+            let Expr::AggregateFunction(mut call) = expr else {
+                return Ok(Transformed::no(expr));
+            };
+            call.params.filter = Some(Box::new(match call.params.filter.take() {
+                Some(own) => own.and(condition.clone()),
+                None => condition.clone(),
+            }));
+            Ok(Transformed::yes(Expr::AggregateFunction(call)))
+        })?;
+        Ok(Self {
+            aggregate: aggregate.data,
+            filter: None,
+            ..self.clone()
+        })
+    }
 }
 
 impl CompiledModel {

@@ -33,21 +33,25 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use parse::Ask;
-use std::sync::Arc;
 
 /// What a client asks in SQL, and who.
 #[derive(Debug, Clone)]
 pub struct Asked {
     /// The SQL: one statement of PostgreSQL's dialect that reads.
     pub sql: String,
-    /// Claims of the verified token, as in [`Query::security_context`].
-    pub security_context: Arc<serde_json::Value>,
-    /// The time zone of ranges, buckets and wall clocks.
-    pub timezone: Tz,
+    /// A query that asks nothing, from which every query inside takes who asks, and the time zone of ranges, buckets and
+    /// wall clocks.
+    pub asker: Query,
     /// What `current_user` is.
     pub user: String,
     /// Rows of the answer at the most, [`limits::QUERY_LIMIT_ROWS_MAX`] at the very most. More are cut off, as Cube does.
     pub rows_max: u64,
+}
+
+impl Asked {
+    fn timezone(&self) -> Tz {
+        self.asker.timezone
+    }
 }
 
 /// How a statement is answered.
@@ -182,6 +186,13 @@ pub fn cells(batches: &[RecordBatch]) -> Result<Vec<Vec<Cell>>> {
 /// # Errors
 /// `Invalid` for SQL that is wrong, too large, or asks for what cannot be answered; `Model` when the model is wrong.
 pub fn plan(asked: &Asked, compiled: &CompiledModel, functions: &SessionState, now: Micros) -> Result<PlannedSql> {
+    let asked = &Asked {
+        asker: Query {
+            now,
+            ..asked.asker.clone()
+        },
+        ..asked.clone()
+    };
     let parsed = parse::parse(&asked.sql, compiled.model())?;
     let nothing = |plan| PlannedSql {
         plan,
@@ -192,7 +203,7 @@ pub fn plan(asked: &Asked, compiled: &CompiledModel, functions: &SessionState, n
     match parsed.ask {
         Ask::Nothing => Ok(nothing(None)),
         Ask::ShowTables => {
-            let names = catalog::listed(compiled.model());
+            let names = catalog::listed(compiled.model(), &super::policy::asker(&asked.asker));
             let rows: Vec<Vec<&str>> = names.iter().map(|cube| vec![cube.name.as_str()]).collect();
             Ok(nothing(Some(text_rows(&["name"], &rows)?)))
         }
@@ -228,9 +239,9 @@ fn query(
 ) -> Result<PlannedSql> {
     let constants = catalog::Constants {
         user: asked.user.clone(),
-        wall_micros: wall_clock(now, asked.timezone),
+        wall_micros: wall_clock(now, asked.timezone()),
     };
-    let tables = catalog::Tables::new(compiled.model(), &constants);
+    let tables = catalog::Tables::new(compiled.model(), super::policy::asker(&asked.asker), &constants);
     let options = ParserOptions {
         enable_ident_normalization: false,
         ..ParserOptions::new()
@@ -291,7 +302,7 @@ fn wall_clock(now: Micros, tz: Tz) -> i64 {
 /// The settings that clients look at.
 fn setting(name: &str, asked: &Asked) -> Option<String> {
     let value = match name.to_ascii_lowercase().as_str() {
-        "timezone" | "time zone" => asked.timezone.name(),
+        "timezone" | "time zone" => asked.asker.timezone.name(),
         "server_version" => "15.0",
         "server_encoding" | "client_encoding" => "UTF8",
         "transaction isolation level" | "transaction_isolation" => "read committed",

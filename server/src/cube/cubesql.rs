@@ -14,8 +14,8 @@ use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::response::Response;
 use chrono_tz::Tz;
-use engine::query::Cell;
 use engine::query::sql_api::{Asked, SqlAnswer, SqlKind, describe};
+use engine::query::{Cell, Query};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -35,8 +35,13 @@ fn asked(context: &SecurityContext, params: &Params, defaults: &Defaults) -> Api
     };
     Ok(Asked {
         sql,
-        security_context: Arc::clone(context.claims()),
-        timezone: timezone(params, defaults)?,
+        asker: Query {
+            security_context: Arc::clone(context.claims()),
+            groups: Arc::clone(context.groups()),
+            roles: Arc::clone(context.roles()),
+            timezone: timezone(params, defaults)?,
+            ..Query::default()
+        },
         user: USER.to_owned(),
         rows_max: defaults.limit_rows_max,
     })
@@ -120,7 +125,13 @@ pub async fn cubesql(
 /// What makes two statements the same.
 fn key(context: &SecurityContext, model: &str, asked: &Asked) -> Key {
     let mut hasher = blake3::Hasher::new();
-    let parts = ["cubesql", &context.identity(), model, asked.timezone.name(), &asked.sql];
+    let parts = [
+        "cubesql",
+        &context.identity(),
+        model,
+        asked.asker.timezone.name(),
+        &asked.sql,
+    ];
     for part in parts {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());

@@ -3,7 +3,7 @@
 
 use super::functions;
 use crate::error::{Error, Result};
-use crate::model::{Cube, CubeSource, DimensionType, Measure, MeasureType, Model};
+use crate::model::{Asker, Cube, CubeSource, DimensionType, Measure, MeasureType, Model, policy};
 use crate::query::sql;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::config::ConfigOptions;
@@ -24,6 +24,7 @@ const INFORMATION: &str = "information_schema";
 pub const JOIN_FIELD: &str = "__cubeJoinField";
 /// The column that names whom a query is asked for, in Cube. It is always null here.
 pub const USER_FIELD: &str = "__user";
+const SPECIAL: [&str; 2] = [USER_FIELD, JOIN_FIELD];
 /// Name of the database.
 pub const DATABASE: &str = "db";
 
@@ -65,10 +66,10 @@ pub struct CubeTable {
 }
 
 impl CubeTable {
-    fn new(cube: &Arc<Cube>) -> Self {
+    fn new(cube: &Arc<Cube>, asker: &Asker<'_>) -> Self {
         Self {
             cube: Arc::clone(cube),
-            schema: Arc::new(Schema::new(columns(cube))),
+            schema: Arc::new(Schema::new(columns(cube, asker))),
         }
     }
 }
@@ -79,16 +80,20 @@ impl TableSource for CubeTable {
     }
 }
 
-/// The columns of a cube's table in the order of `SELECT *`: measures, dimensions, segments, special columns. Hidden
-/// members are not there.
-fn columns(cube: &Cube) -> Vec<Field> {
-    let measures = cube.measures.iter().filter(|m| m.public && m.unsupported.is_none());
+/// The columns of a cube's table in the order of `SELECT *`: measures, dimensions, segments, special columns. Members that
+/// are hidden, or that no policy grants, are not there.
+fn columns(cube: &Cube, asker: &Asker<'_>) -> Vec<Field> {
+    let granted = |name: &str| policy::visible(cube, name, asker);
+    let measures = cube.measures.iter();
+    let measures = measures.filter(|m| m.public && m.unsupported.is_none() && granted(&m.name));
     let measures = measures.map(|m| Field::new(&m.name, measure_type(m), true));
-    let dimensions = cube.dimensions.iter().filter(|d| d.public && d.unsupported.is_none());
+    let dimensions = cube.dimensions.iter();
+    let dimensions = dimensions.filter(|d| d.public && d.unsupported.is_none() && granted(&d.name));
     let dimensions = dimensions.map(|d| Field::new(&d.name, dimension_type(d.kind), true));
     let segments = cube.segments.iter();
+    let segments = segments.filter(|s| s.public && s.unsupported.is_none() && granted(&s.name));
     let segments = segments.map(|s| Field::new(&s.name, DataType::Boolean, true));
-    let special = [USER_FIELD, JOIN_FIELD].map(|name| Field::new(name, DataType::Utf8View, true));
+    let special = SPECIAL.map(|name| Field::new(name, DataType::Utf8View, true));
     measures.chain(dimensions).chain(segments).chain(special).collect()
 }
 
@@ -106,6 +111,7 @@ fn type_name(data_type: &DataType) -> &'static str {
 /// Everything that one statement can name.
 pub struct Tables<'a> {
     model: &'a Model,
+    asker: Asker<'a>,
     constants: HashMap<&'static str, Arc<ScalarUDF>>,
 }
 
@@ -119,8 +125,8 @@ pub struct Constants {
 }
 
 impl<'a> Tables<'a> {
-    /// The tables of `model`.
-    pub fn new(model: &'a Model, constants: &Constants) -> Self {
+    /// The tables of `model` as `asker` may see them.
+    pub fn new(model: &'a Model, asker: Asker<'a>, constants: &Constants) -> Self {
         let text = |text: &str| ScalarValue::Utf8(Some(text.to_owned()));
         let now = ScalarValue::TimestampMicrosecond(Some(constants.wall_micros), None);
         let days = i32::try_from(constants.wall_micros.div_euclid(86_400_000_000)).ok();
@@ -139,6 +145,7 @@ impl<'a> Tables<'a> {
         ];
         Self {
             model,
+            asker,
             constants: rows
                 .into_iter()
                 .map(|(name, value)| (name, functions::constant(name, value)))
@@ -150,14 +157,21 @@ impl<'a> Tables<'a> {
         let cubes = &self.model.cubes;
         let exact = cubes.get(name);
         let found = exact.or_else(|| cubes.values().find(|cube| cube.name.eq_ignore_ascii_case(name)));
-        found.filter(|cube| cube.public)
+        found.filter(|cube| cube.public && shows(cube, &self.asker))
     }
 }
 
-/// The cubes and views that are listed, by name.
-pub fn listed(model: &Model) -> Vec<&Arc<Cube>> {
+/// Whether there is something in the cube for `asker`.
+fn shows(cube: &Cube, asker: &Asker<'_>) -> bool {
+    cube.access_policy.is_empty() || columns(cube, asker).len() > SPECIAL.len()
+}
+
+/// The cubes and views that are listed for `asker`, by name.
+pub fn listed<'m>(model: &'m Model, asker: &Asker<'_>) -> Vec<&'m Arc<Cube>> {
     let listed = model.cubes.values();
-    let mut listed: Vec<_> = listed.filter(|cube| cube.public && cube.alias_of.is_none()).collect();
+    let mut listed: Vec<_> = listed
+        .filter(|cube| cube.public && cube.alias_of.is_none() && shows(cube, asker))
+        .collect();
     listed.sort_by(|a, b| a.name.cmp(&b.name));
     listed
 }
@@ -204,7 +218,7 @@ fn text(text: &str) -> ScalarValue {
 }
 
 /// The table of `information_schema` of this name.
-fn described(model: &Model, name: &str) -> Option<Described> {
+fn described(model: &Model, asker: &Asker<'_>, name: &str) -> Option<Described> {
     let (rows, names): (Vec<Vec<ScalarValue>>, &[&str]) = match name {
         "tables" => {
             let row = |cube: &&Arc<Cube>| {
@@ -212,12 +226,12 @@ fn described(model: &Model, name: &str) -> Option<Described> {
                 vec![text(DATABASE), text(PUBLIC), text(&cube.name), text(kind)]
             };
             let names: &[&str] = &["table_catalog", "table_schema", "table_name", "table_type"];
-            (listed(model).iter().map(row).collect(), names)
+            (listed(model, asker).iter().map(row).collect(), names)
         }
         "columns" => (
-            listed(model)
+            listed(model, asker)
                 .into_iter()
-                .flat_map(|cube| described_columns(cube))
+                .flat_map(|cube| described_columns(cube, asker))
                 .collect(),
             &[
                 "table_catalog",
@@ -248,7 +262,7 @@ fn described(model: &Model, name: &str) -> Option<Described> {
     Some(Described { rows, schema })
 }
 
-fn described_columns(cube: &Arc<Cube>) -> Vec<Vec<ScalarValue>> {
+fn described_columns(cube: &Arc<Cube>, asker: &Asker<'_>) -> Vec<Vec<ScalarValue>> {
     let row = |(at, field): (usize, Field)| {
         vec![
             text(DATABASE),
@@ -261,7 +275,7 @@ fn described_columns(cube: &Arc<Cube>) -> Vec<Vec<ScalarValue>> {
             text(type_name(field.data_type())),
         ]
     };
-    columns(cube).into_iter().enumerate().map(row).collect()
+    columns(cube, asker).into_iter().enumerate().map(row).collect()
 }
 
 impl ContextProvider for Tables<'_> {
@@ -273,10 +287,10 @@ impl ContextProvider for Tables<'_> {
         match name.schema() {
             None | Some(PUBLIC) => {
                 let cube = self.cube(name.table()).ok_or_else(unknown)?;
-                Ok(Arc::new(CubeTable::new(cube)))
+                Ok(Arc::new(CubeTable::new(cube, &self.asker)))
             }
             Some(INFORMATION) => {
-                let described = described(self.model, name.table()).ok_or_else(unknown)?;
+                let described = described(self.model, &self.asker, name.table()).ok_or_else(unknown)?;
                 Ok(Arc::new(described))
             }
             Some(_) => Err(unknown()),

@@ -14,7 +14,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, ScalarValue, TableReference};
 use datafusion::functions::datetime::expr_fn::to_local_time;
 use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, TryCast};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -50,16 +50,14 @@ impl Question {
 /// `Invalid` for what has no meaning, such as a condition that mixes measures and dimensions.
 pub fn question(rewriter: &Rewriter<'_>, part: &Part) -> Result<Question> {
     let asked = rewriter.asked;
-    let said = Translator::new(part, rewriter.functions, asked.timezone).all(&part.conditions);
+    let said = Translator::new(part, rewriter.functions, asked.timezone()).all(&part.conditions);
     let mut query = Query {
-        security_context: Arc::clone(&asked.security_context),
-        timezone: asked.timezone,
         join_hints: part.hints.clone(),
         filters: said.filters,
         segments: said.segments,
         offset: part.skip,
         limit: part.fetch.unwrap_or(plan::NO_LIMIT),
-        ..Query::default()
+        ..asked.asker.clone()
     };
     let mut ranges = said.ranges;
     let (mut made, exprs) = match &part.grouped {
@@ -198,7 +196,7 @@ fn any_dimension(part: &Part) -> Result<String> {
 /// # Errors
 /// Those of planning the query.
 pub fn plan(rewriter: &Rewriter<'_>, part: &Part, question: &Question) -> Result<LogicalPlan> {
-    let tz = rewriter.asked.timezone;
+    let tz = rewriter.asked.timezone();
     let planned = if question.made.is_empty() {
         plan::plan(&question.query, rewriter.compiled, rewriter.functions)?
     } else {
@@ -227,9 +225,17 @@ fn column(leaf: &LogicalPlan, expr: &Expr, qualifier: Option<&TableReference>, f
     let value = coerced(out.data, schema)?;
     let value = match value.get_type(schema)? {
         same if same == *field.data_type() => value,
+        // What is shown in the place of a masked value may be a text where others are numbers.
+        other if is_text(&other) && !is_text(field.data_type()) => {
+            Expr::TryCast(TryCast::new(Box::new(value), field.data_type().clone()))
+        }
         _ => crate::query::filter::cast(value, field.data_type().clone()),
     };
     Ok(value.alias_qualified(qualifier.cloned(), field.name()))
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
 /// Instants as wall clocks of the query's zone; other values as they are.

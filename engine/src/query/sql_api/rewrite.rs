@@ -180,7 +180,7 @@ impl Rewriter<'_> {
                     return Ok(part.into());
                 }
                 Some(grouped) => {
-                    let said = Translator::new(&part, self.functions, self.asked.timezone).all(&[condition]);
+                    let said = Translator::new(&part, self.functions, self.asked.timezone()).all(&[condition]);
                     // A condition on a key of the groups holds for the group as for its rows.
                     if said.rest.is_empty() && said.ranges.is_empty() && said.segments.is_empty() {
                         let mut grouped = grouped.clone();

@@ -5,12 +5,12 @@ use crate::exec::QuerySession;
 use crate::query::tests::{Fixture, MODEL, parse as parse_query, samples};
 use proptest::prelude::*;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 fn asked(sql: &str) -> Asked {
     Asked {
         sql: sql.to_owned(),
-        security_context: Arc::new(serde_json::Value::Null),
-        timezone: Tz::UTC,
+        asker: Query::default(),
         user: "cube".to_owned(),
         rows_max: limits::QUERY_LIMIT_ROWS_MAX,
     }
@@ -168,7 +168,10 @@ async fn hostile_texts_are_refused_at_once() {
 async fn wall_clocks_are_those_of_the_zone() {
     let fixture = Fixture::new(MODEL, &samples());
     let berlin = |sql: &str| Asked {
-        timezone: Tz::Europe__Berlin,
+        asker: Query {
+            timezone: Tz::Europe__Berlin,
+            ..Query::default()
+        },
         ..asked(sql)
     };
     let rows = async |sql: &str| {
@@ -371,4 +374,86 @@ fn number(cell: &Cell) -> String {
         Cell::Number(text) => format!("{:.9e}", text.parse::<f64>().unwrap()),
         other => shown(other),
     }
+}
+
+/// Policies hold for SQL whichever way it is answered, and for what it makes of members.
+#[tokio::test]
+async fn policies_hold_for_what_sql_makes_of_members() {
+    const POLICIES: &str = r#"
+cubes:
+  - name: Events
+    sql_table: public.events
+    measures:
+      - {name: count, type: count}
+      - {name: revenue, type: sum, sql: revenue}
+    dimensions:
+      - {name: id, type: string, sql: event_id, primary_key: true, public: true}
+      - {name: country, type: string, sql: geo_country}
+      - {name: path, type: string, sql: page_path}
+      - {name: visitor, type: string, sql: visitor_id}
+      - {name: width, type: number, sql: viewport_w}
+    access_policy:
+      - group: country
+        member_level: {includes: [count, id, country]}
+        member_masking: {includes: [path, width]}
+        row_level:
+          filters: [{member: country, operator: equals, values: ["{ securityContext.country }"]}]
+"#;
+    let fixture = Fixture::new(POLICIES, &samples());
+    let german = |sql: &str| Asked {
+        asker: Query {
+            security_context: Arc::new(serde_json::json!({"country": "DE"})),
+            groups: Arc::new(["country".to_owned()]),
+            ..Query::default()
+        },
+        ..asked(sql)
+    };
+    let told = async |sql: &str| match fixture.sql(&german(sql)).await {
+        Ok(answer) => {
+            let rows = answer.rows.iter();
+            rows.map(|row| row.iter().map(shown).collect::<Vec<_>>().join(" "))
+                .collect::<Vec<_>>()
+                .join(", ")
+        }
+        Err(error) => format!("! {}", first_line(error.message())),
+    };
+    for (sql, expected) in [
+        ("SELECT COUNT(*) FROM Events", "2"),
+        ("SELECT UPPER(country), COUNT(*) FROM Events GROUP BY 1", "DE 2"),
+        ("SELECT COUNT(DISTINCT country) FROM Events", "1"),
+        (
+            "SELECT COUNT(*) FROM Events WHERE country LIKE '%' OR country IS NULL",
+            "2",
+        ),
+        ("SELECT COUNT(*) FROM (SELECT id FROM Events LIMIT 100) t", "2"),
+        ("SELECT COUNT(*) FROM Events WHERE id IN (SELECT id FROM Events)", "2"),
+        (
+            "SELECT MAX(n) FROM (SELECT country, COUNT(*) AS n FROM Events GROUP BY 1 UNION ALL SELECT '', COUNT(*) FROM Events) t",
+            "2",
+        ),
+        (
+            "SELECT id, path, width FROM Events ORDER BY id",
+            "e1 null null, e2 null null",
+        ),
+        ("SELECT UPPER(path), COUNT(*) FROM Events GROUP BY 1", "null 2"),
+        ("SELECT id || path AS x FROM Events", "null, null"),
+        ("SELECT MAX(width), COUNT(*) FROM Events", "null 2"),
+        ("SELECT COUNT(*) FILTER (WHERE path = '/a') FROM Events", "null"),
+        (
+            "SELECT column_name FROM information_schema.columns WHERE column_name IN ('visitor', 'revenue')",
+            "",
+        ),
+    ] {
+        assert_eq!(told(sql).await, expected, "{sql}");
+    }
+    for sql in [
+        "SELECT visitor FROM Events",
+        "SELECT SUM(revenue) FROM Events",
+        "SELECT COUNT(*) FROM Events WHERE LENGTH(path) = 2",
+        "SELECT COUNT(*) FROM Events WHERE path LIKE '/a%'",
+    ] {
+        assert!(told(sql).await.starts_with("! "), "{sql}: {}", told(sql).await);
+    }
+    let stranger = fixture.sql(&asked("SELECT COUNT(*) FROM Events")).await;
+    assert!(stranger.is_err(), "nothing is granted to others: {stranger:?}");
 }

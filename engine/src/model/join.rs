@@ -1,4 +1,4 @@
-//! Joins between cubes. They are kept and shown in meta; queries over several cubes are not answered yet.
+//! Joins between cubes. How they are used stands in `query/join.rs`.
 
 use super::{Location, SqlTemplate};
 

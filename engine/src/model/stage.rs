@@ -177,7 +177,7 @@ impl MultiStage {
 
 impl Measure {
     /// Every SQL of the measure.
-    pub(super) fn templates(&self) -> impl Iterator<Item = &SqlTemplate> {
+    pub(crate) fn templates(&self) -> impl Iterator<Item = &SqlTemplate> {
         let order = self.multi_stage.iter().flat_map(|stage| &stage.order_by);
         self.sql
             .iter()

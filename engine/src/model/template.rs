@@ -123,12 +123,6 @@ impl SqlTemplate {
         Ok(())
     }
 
-    /// Whether it refers to another cube, which needs a join.
-    pub fn needs_join(&self) -> bool {
-        let other = |piece: &Piece| matches!(piece, Piece::OtherMember(..) | Piece::OtherCube(_));
-        self.pieces.iter().any(other)
-    }
-
     /// Names of the members of the same cube that it refers to.
     pub fn members(&self) -> impl Iterator<Item = &str> {
         self.pieces.iter().filter_map(|piece| match piece {

@@ -8,11 +8,10 @@ mod references;
 mod views;
 
 use super::read::{FileContent, RawCube, RawView, is_member_path};
-use super::template::SqlTemplate;
 use super::title::titleize;
 use super::view::ViewGroup;
 use super::{Cube, CubeSource, Dimension, Hierarchy, Location, Measure, Problem, Segment};
-use extend::{across_kinds, dimension_templates, merge, rename_cube, templates};
+use extend::{across_kinds, merge, rename_cube, templates};
 use indexmap::IndexMap;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -345,25 +344,14 @@ fn grain_name(written: &str, own: &str, names: &HashSet<String>, known: &Known<'
     }
 }
 
-/// Marks members that cannot be answered: those of a blocked cube and those that need a join.
+/// Marks the members of a blocked cube, which cannot be answered.
 fn block(raw: &mut RawCube) {
-    let blocked = raw.blocked.clone();
-    let needs = |join: bool, already: &mut Option<String>| {
-        if already.is_none() {
-            *already = blocked.clone().or_else(|| join.then(|| "joins".to_owned()));
-        }
-    };
-    for measure in &mut raw.measures {
-        let join = measure.templates().any(SqlTemplate::needs_join);
-        needs(join, &mut measure.unsupported);
-    }
-    for dimension in &mut raw.dimensions {
-        let mut join = false;
-        dimension_templates(dimension, &mut |template| join |= template.needs_join());
-        needs(join, &mut dimension.unsupported);
-    }
-    for segment in &mut raw.segments {
-        needs(segment.sql.needs_join(), &mut segment.unsupported);
+    let Some(blocked) = &raw.blocked else { return };
+    let measures = raw.measures.iter_mut().map(|measure| &mut measure.unsupported);
+    let dimensions = raw.dimensions.iter_mut().map(|dimension| &mut dimension.unsupported);
+    let segments = raw.segments.iter_mut().map(|segment| &mut segment.unsupported);
+    for unsupported in measures.chain(dimensions).chain(segments) {
+        unsupported.get_or_insert_with(|| blocked.clone());
     }
 }
 

@@ -1,53 +1,91 @@
 //! Compiles the SQL of a model once: every member becomes an expression on its cube's rows, every cube a plan without a
-//! project. A member that is wrong does not hinder the others; asking for it gives its error.
+//! project, every join a condition. A member that is wrong does not hinder the others; asking for it gives its error.
 
+mod compiler;
 mod extra;
+mod measures;
+mod relation;
+mod scope;
 mod stage;
 
 pub use extra::{Extra, aggregates, together};
 pub use stage::{Outline, Reference};
 
-use super::measure::{self, Parts};
-use super::{filter, params, sql, tables};
+use super::filter;
+use super::join::{Graph, JoinPath};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::dimension::CaseLabel;
-use crate::model::{
-    Cube, CubeSource, Dimension, DimensionSql, DimensionType, Location, Mask, Measure, Member, Model, Piece, Segment,
-    SqlTemplate,
-};
-use arrow::datatypes::{DataType, Field};
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, DFSchemaRef};
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
-use std::cell::Cell;
+use crate::model::{CubeSource, Location, Model};
+use arrow::datatypes::DataType;
+use compiler::Compiler;
+use datafusion::common::Column;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Levels of references to references. A circle is deeper than any honest model.
 const REFERENCE_DEPTH_MAX: usize = 32;
-/// Measures compiled for one cube, counting each use in a calculated measure. Uses of uses can multiply.
-const SUBSTITUTIONS_MAX: usize = 20_000;
-/// Beginning of the name of a column that stands for a measure inside a calculated measure's SQL.
-const MEASURE_COLUMN: &str = "measure:";
+/// Beginning of the name of the column of a cube's rows that holds a sub-query dimension's value.
+pub const SUB_QUERY_COLUMN: &str = "subquery:";
+/// Beginning of the name of a column that stands for an aggregate of [`CompiledMeasure::leaves`]; its index follows.
+pub const LEAF_COLUMN: &str = "leaf:";
 
 /// A compiled row-level member.
 #[derive(Debug, Clone)]
 pub struct RowMember {
-    /// The expression on the cube's rows, with its type.
+    /// The expression on the rows of the cube, or of the cubes it refers to, with its type.
     pub column: filter::Column,
+    /// The same as the author wrote it: instants are not yet made so.
+    pub raw: filter::Column,
+    /// The cubes it needs, in Cube's order; see [`super::join::hints`].
+    pub uses: Arc<[JoinPath]>,
+    /// Bytes of SQL that it stands for.
+    weight: usize,
+}
+
+/// An aggregate that a measure is computed from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Leaf {
+    /// The cube whose rows it aggregates.
+    pub cube: String,
+    /// The aggregate over the rows of that cube alone.
+    pub alone: Expr,
+    /// The same over joined rows, where a row of the cube may be missing: counts tell it by the primary key.
+    pub joined: Expr,
+}
+
+impl Leaf {
+    /// The place of `leaf` in `leaves`, where it is put when it is new.
+    fn place(leaves: &mut Vec<Leaf>, leaf: Leaf) -> usize {
+        match leaves.iter().position(|known| *known == leaf) {
+            Some(at) => at,
+            None => {
+                leaves.push(leaf);
+                leaves.len() - 1
+            }
+        }
+    }
 }
 
 /// A compiled measure.
 #[derive(Debug, Clone)]
 pub struct CompiledMeasure {
-    /// The aggregate, or an expression over aggregates.
+    /// The aggregate, or an expression over aggregates, on the rows of one cube alone.
     pub aggregate: Expr,
+    /// The same with a [`LEAF_COLUMN`] in the place of each aggregate.
+    pub outline: Expr,
+    /// The aggregates.
+    pub leaves: Vec<Leaf>,
     /// Its type.
     pub data_type: DataType,
     /// Its value for one row, for queries without grouping; the error of an aggregate that has none.
     pub row: std::result::Result<Expr, String>,
     /// The conditions that a row must meet to be counted.
     pub filter: Option<Expr>,
+    /// The cubes it needs, in Cube's order; see [`super::join::hints`].
+    pub uses: Arc<[JoinPath]>,
+    /// Bytes of SQL that it stands for.
+    weight: usize,
 }
 
 /// A compiled thing, or what is wrong with it and where it was written.
@@ -73,9 +111,19 @@ impl Defect {
     }
 }
 
+/// The condition of a join.
+#[derive(Debug, Clone)]
+pub struct JoinCondition {
+    /// The condition on the joined rows.
+    pub expr: Expr,
+    /// The cubes it refers to.
+    pub uses: Arc<[JoinPath]>,
+}
+
 /// A cube whose SQL is compiled.
 #[derive(Debug, Clone)]
 pub struct CompiledCube {
+    name: String,
     relation: Compiled<LogicalPlan>,
     dimensions: HashMap<String, Compiled<RowMember>>,
     /// Of dimensions whose mask is computed.
@@ -84,6 +132,9 @@ pub struct CompiledCube {
     measures: HashMap<String, Compiled<CompiledMeasure>>,
     /// Measures over windows, without their windows.
     windows: HashMap<String, Compiled<CompiledMeasure>>,
+    /// What the sub-query dimensions compute.
+    sub_queries: HashMap<String, Compiled<CompiledMeasure>>,
+    joins: HashMap<String, Compiled<JoinCondition>>,
 }
 
 fn found<'a, T>(compiled: Option<&'a Compiled<T>>, name: &str) -> Result<&'a T> {
@@ -102,7 +153,7 @@ impl CompiledCube {
     /// The cube's rows under the cube's name, bound to no project.
     ///
     /// # Errors
-    /// `Model` when the cube's SQL is wrong.
+    /// `Model` when the cube's SQL is wrong, `Internal` for a view, which has no rows.
     pub fn relation(&self) -> Result<&LogicalPlan> {
         found(Some(&self.relation), "the cube")
     }
@@ -147,11 +198,27 @@ impl CompiledCube {
         found(self.windows.get(name).or_else(|| self.measures.get(name)), name)
     }
 
+    /// The measure that a sub-query dimension of this name computes for each primary key.
+    ///
+    /// # Errors
+    /// `Model` when its SQL is wrong.
+    pub fn sub_query(&self, name: &str) -> Result<&CompiledMeasure> {
+        found(self.sub_queries.get(name), name)
+    }
+
+    /// The condition of the join to `target`.
+    ///
+    /// # Errors
+    /// `Model` when its SQL is wrong.
+    pub fn join(&self, target: &str) -> Result<&JoinCondition> {
+        found(self.joins.get(target), target)
+    }
+
     /// Every error with the place it was written at. What is merely not answered yet is none.
     pub fn problems(&self) -> Vec<(Location, String)> {
         fn errors<'a, T: 'a>(all: impl Iterator<Item = &'a Compiled<T>>) -> Vec<(Location, String)> {
             let defects = all.filter_map(|one| one.as_ref().err());
-            let wrong = defects.filter(|defect| defect.kind != ErrorKind::Invalid);
+            let wrong = defects.filter(|defect| defect.kind == ErrorKind::Model);
             wrong
                 .map(|defect| (defect.location.clone(), defect.message.clone()))
                 .collect()
@@ -163,8 +230,11 @@ impl CompiledCube {
             all.extend(errors(self.segments.values()));
             all.extend(errors(self.measures.values()));
             all.extend(errors(self.windows.values()));
+            all.extend(errors(self.sub_queries.values()));
+            all.extend(errors(self.joins.values()));
         }
         all.sort_by(|a, b| (&a.0.file, a.0.line, &a.1).cmp(&(&b.0.file, b.0.line, &b.1)));
+        all.dedup();
         all
     }
 }
@@ -173,6 +243,7 @@ impl CompiledCube {
 #[derive(Debug, Clone)]
 pub struct CompiledModel {
     model: Arc<Model>,
+    graph: Arc<Graph>,
     cubes: HashMap<String, Arc<CompiledCube>>,
     outlines: Arc<stage::Outlines>,
 }
@@ -180,15 +251,13 @@ pub struct CompiledModel {
 impl CompiledModel {
     /// Compiles every cube of `model`. Funnel cubes have no SQL and are left to the funnel planner.
     pub fn new(model: Arc<Model>) -> Self {
-        let with_sql = model
-            .cubes
-            .values()
-            .filter(|cube| matches!(cube.source, CubeSource::Table(_) | CubeSource::Sql(_)));
         let outlines = Arc::new(stage::Outlines::new(&model));
-        let cubes = with_sql
-            .map(|cube| (cube.name.clone(), Arc::new(compile(cube, &outlines))))
-            .collect();
-        Self { model, cubes, outlines }
+        Self {
+            graph: Arc::new(Graph::new(&model)),
+            cubes: compile(&model, &outlines),
+            model,
+            outlines,
+        }
     }
 
     /// The model.
@@ -199,6 +268,11 @@ impl CompiledModel {
     /// How a measure is computed from other measures' answers; `None` when it is an aggregate of rows or of windows of rows.
     pub fn outline(&self, cube: &str, measure: &str) -> Option<Result<&Outline>> {
         self.outlines.get(cube, measure)
+    }
+
+    /// Its joins.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
     }
 
     /// The compiled cube of this name.
@@ -213,10 +287,11 @@ impl CompiledModel {
 
 /// Compiles all SQL of `model` and tells every error with the place it was written at. An alias is not told twice.
 pub fn check_sql(model: &Model) -> Vec<(Location, String)> {
-    let checked = model.cubes.values().filter(|cube| cube.alias_of.is_none());
-    let with_sql = checked.filter(|cube| matches!(cube.source, CubeSource::Table(_) | CubeSource::Sql(_)));
     let outlines = stage::Outlines::new(model);
-    let mut problems: Vec<(Location, String)> = with_sql.flat_map(|cube| compile(cube, &outlines).problems()).collect();
+    let compiled = compile(model, &outlines);
+    let checked = model.cubes.values().filter(|cube| cube.alias_of.is_none());
+    let checked = checked.filter_map(|cube| compiled.get(&cube.name));
+    let mut problems: Vec<(Location, String)> = checked.flat_map(|cube| cube.problems()).collect();
     let aliased = |cube: &str| model.cubes.get(cube).is_some_and(|cube| cube.alias_of.is_some());
     for (cube, defect) in outlines.defects() {
         if defect.kind == ErrorKind::Model && !aliased(cube) {
@@ -226,414 +301,63 @@ pub fn check_sql(model: &Model) -> Vec<(Location, String)> {
     problems
 }
 
-fn compile(cube: &Cube, outlines: &stage::Outlines) -> CompiledCube {
-    let at = |location: &Location| Defect::at(location);
-    let relation = relation(cube).map_err(at(&cube.location));
-    let schema = match &relation {
-        Ok(plan) => Arc::clone(plan.schema()),
-        Err(_) => Arc::new(DFSchema::empty()),
-    };
-    let compiler = Compiler {
-        cube,
-        schema,
-        measure_schema: Arc::new(DFSchema::empty()),
-        substitutions: Cell::new(0),
-    };
-    let mut dimensions = HashMap::new();
-    let mut masks = HashMap::new();
-    let mut segments = HashMap::new();
-    let mut measures = HashMap::new();
-    let mut windows = HashMap::new();
-    if relation.is_ok() {
-        for dimension in cube
-            .dimensions
-            .iter()
-            .filter(|dimension| dimension.unsupported.is_none())
-        {
-            let compiled = compiler.dimension(dimension).map_err(at(&dimension.location));
-            dimensions.insert(dimension.name.clone(), compiled);
-            if let Some(Mask::Sql(mask)) = &dimension.mask {
-                let compiled = compiler.render(mask, false, 0).and_then(|text| compiler.row(&text));
-                masks.insert(dimension.name.clone(), compiled.map_err(at(&mask.location)));
-            }
-        }
-        for segment in &cube.segments {
-            segments.insert(
-                segment.name.clone(),
-                compiler.segment(segment).map_err(at(&segment.location)),
-            );
-        }
-        let compiler = compiler.with_measures();
-        for measure in &cube.measures {
-            if measure.unsupported.is_some() {
-                continue;
-            }
-            let compiled = match outlines.has(&cube.name, &measure.name) {
-                true => Err(staged(measure)),
-                false => compiler.measure(measure, 0),
-            };
-            measures.insert(measure.name.clone(), compiled.map_err(at(&measure.location)));
-            if let Some(whole) = measure.without_window() {
-                let compiled = compiler.measure(&whole, 0).map_err(at(&measure.location));
-                windows.insert(measure.name.clone(), compiled);
-            }
-        }
-    }
-    CompiledCube {
-        relation,
-        dimensions,
-        masks,
-        segments,
-        measures,
-        windows,
-    }
+fn compile(model: &Model, outlines: &stage::Outlines) -> HashMap<String, Arc<CompiledCube>> {
+    let compiler = Compiler::new(model, outlines);
+    let answered = model
+        .cubes
+        .values()
+        .filter(|cube| !matches!(cube.source, CubeSource::Funnel(_)));
+    answered
+        .map(|cube| (cube.name.clone(), Arc::new(compiler.cube(cube))))
+        .collect()
 }
 
-fn staged(measure: &Measure) -> Error {
-    Error::invalid(format!(
-        "measure `{}` is computed over a window or in stages and cannot be used here",
-        measure.name
-    ))
-}
-
-/// The cube's rows, under the cube's name so that `{CUBE}.column` finds them.
-fn relation(cube: &Cube) -> Result<LogicalPlan> {
-    let plan = match &cube.source {
-        CubeSource::Table(name) => tables::scan(table_name(name)?)?.build()?,
-        CubeSource::Sql(template) => sql::query(&cube_sql(cube, template)?)?,
-        CubeSource::Funnel(_) | CubeSource::View(_) => return Err(Error::internal("funnels and views have no SQL")),
-    };
-    let name = datafusion::common::TableReference::bare(cube.name.as_str());
-    let plan = tables::tagged(plan, &cube.name)?;
-    Ok(LogicalPlanBuilder::from(plan).alias(name)?.build()?)
-}
-
-/// The table that `sql_table` names: quotes and a `public.` are allowed.
-fn table_name(written: &str) -> Result<&str> {
-    let name = written.trim();
-    let (schema, table) = name.rsplit_once('.').unwrap_or(("public", name));
-    match schema.trim_matches('"') {
-        "public" => Ok(table.trim_matches('"')),
-        _ => Err(Error::model(format!(
-            "table `{written}` does not exist: SQL can read `{}`",
-            tables::ALL.join("` and `")
-        ))),
-    }
-}
-
-/// The text of a cube's `sql` with `FILTER_PARAMS` in their marker's form.
-fn cube_sql(cube: &Cube, template: &SqlTemplate) -> Result<String> {
-    let mut text = String::with_capacity(template.source.len());
-    for piece in params::pieces(template).iter() {
-        match piece {
-            Piece::Text(part) => text.push_str(part),
-            Piece::Context(reference) if params::is_reference(reference) => {
-                let expand = |template: &SqlTemplate| cube_sql(cube, template);
-                text.push_str(&request_reference(reference, cube, &expand)?);
-            }
-            Piece::Context(reference) => return Err(not_in_cube_sql(reference)),
-            Piece::Cube => return Err(Error::model("`{CUBE}` has no meaning in the `sql` of the cube itself")),
-            Piece::Member(name) | Piece::OtherCube(name) => return Err(not_in_cube_sql(name)),
-            Piece::OtherMember(other, name) => return Err(not_in_cube_sql(&format!("{other}.{name}"))),
+/// `expr` over the rows of `cube` with its aggregates taken to leaves.
+///
+/// # Errors
+/// None of its own.
+fn outlined(cube: &str, expr: Expr) -> Result<(Expr, Vec<Leaf>)> {
+    let mut leaves: Vec<Leaf> = Vec::new();
+    let outline = expr.transform_down(|expr| {
+        if !matches!(expr, Expr::AggregateFunction(_)) {
+            return Ok(Transformed::no(expr));
         }
-    }
-    Ok(text.trim().trim_end_matches(';').to_owned())
-}
-
-/// The SQL of a reference to the request, written in `cube`.
-fn request_reference(reference: &str, cube: &Cube, expand: &dyn Fn(&SqlTemplate) -> Result<String>) -> Result<String> {
-    let kind_of = |named: &str, member: &str| {
-        let dimension = (named == cube.name).then(|| cube.dimension(member)).flatten();
-        dimension.map(|dimension| dimension.kind)
-    };
-    let around = params::Surroundings {
-        cube: &cube.name,
-        kind_of: &kind_of,
-        expand,
-    };
-    params::render(reference, &around)
-}
-
-fn not_in_cube_sql(name: &str) -> Error {
-    Error::invalid(format!("`{{{name}}}` is not answered in the `sql` of a cube"))
-}
-
-/// Compiles the members of one cube.
-struct Compiler<'a> {
-    cube: &'a Cube,
-    /// The cube's columns.
-    schema: DFSchemaRef,
-    /// The cube's columns and one column for each measure, for the SQL of calculated measures.
-    measure_schema: DFSchemaRef,
-    /// Measures put into calculated measures so far.
-    substitutions: Cell<usize>,
-}
-
-impl Compiler<'_> {
-    fn with_measures(mut self) -> Self {
-        let places = self.cube.measures.iter().map(|measure| {
-            let field = Field::new(format!("{MEASURE_COLUMN}{}", measure.name), DataType::Float64, true);
-            (None, Arc::new(field))
-        });
-        let columns = self
-            .schema
-            .iter()
-            .map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)));
-        let all = DFSchema::new_with_metadata(columns.chain(places).collect(), HashMap::new());
-        self.measure_schema = all.map(Arc::new).unwrap_or_else(|_| Arc::clone(&self.schema));
-        self
-    }
-
-    /// The template's text with its references expanded. A measure becomes a column that stands for it.
-    fn render(&self, template: &SqlTemplate, measures: bool, depth: usize) -> Result<String> {
-        if depth > REFERENCE_DEPTH_MAX {
-            return Err(Error::model(format!(
-                "the references of `{}` go round in a circle",
-                template.source
-            )));
-        }
-        let mut text = String::with_capacity(template.source.len());
-        for piece in params::pieces(template).iter() {
-            match piece {
-                Piece::Text(part) => text.push_str(part),
-                Piece::Context(reference) if params::is_reference(reference) => {
-                    let expand = |template: &SqlTemplate| self.render(template, false, depth + 1);
-                    text.push_str(&request_reference(reference, self.cube, &expand)?);
-                }
-                Piece::Cube => text.push_str(&quoted(&self.cube.name)),
-                Piece::Member(name) => text.push_str(&self.reference(name, measures, depth)?),
-                Piece::OtherMember(cube, name) if *cube == self.cube.name => {
-                    text.push_str(&self.reference(name, measures, depth)?);
-                }
-                Piece::OtherMember(cube, name) => {
-                    return Err(Error::invalid(format!(
-                        "`{{{cube}.{name}}}` needs a join, which is not answered yet"
-                    )));
-                }
-                Piece::OtherCube(name) => {
-                    return Err(Error::invalid(format!(
-                        "`{{{name}}}` needs a join, which is not answered yet"
-                    )));
-                }
-                Piece::Context(reference) => {
-                    return Err(Error::invalid(format!(
-                        "`{{{reference}}}` is not answered in the SQL of a member"
-                    )));
-                }
-            }
-        }
-        if text.len() > sql::SQL_BYTES_MAX {
-            return Err(Error::model(format!(
-                "`{}` is too long after expanding its references",
-                template.source
-            )));
-        }
-        Ok(text)
-    }
-
-    fn reference(&self, name: &str, measures: bool, depth: usize) -> Result<String> {
-        match self.cube.member(name) {
-            Some(Member::Dimension(dimension)) => Ok(format!("({})", self.dimension_sql(dimension, depth + 1)?)),
-            Some(Member::Segment(segment)) => Ok(format!("({})", self.render(&segment.sql, false, depth + 1)?)),
-            Some(Member::Measure(_)) if measures => Ok(quoted(&format!("{MEASURE_COLUMN}{name}"))),
-            Some(Member::Measure(_)) => Err(Error::model(format!(
-                "`{{{name}}}` is a measure: only measures of type number, string, boolean and time can refer to it"
-            ))),
-            // Not a member: a column of the cube, as Cube takes it.
-            None => Ok(format!("{}.{}", quoted(&self.cube.name), quoted(name))),
-        }
-    }
-
-    fn dimension_sql(&self, dimension: &Dimension, depth: usize) -> Result<String> {
-        match &dimension.sql {
-            DimensionSql::Expr(template) => self.render(template, false, depth),
-            DimensionSql::Case { when, else_label } => {
-                let label = |label: &CaseLabel| -> Result<String> {
-                    match label {
-                        CaseLabel::Text(text) => Ok(format!("'{}'", text.replace('\'', "''"))),
-                        CaseLabel::Sql(template) => Ok(format!("({})", self.render(template, false, depth)?)),
-                    }
-                };
-                let mut text = String::from("CASE");
-                for (condition, then) in when {
-                    let condition = self.render(condition, false, depth)?;
-                    text.push_str(&format!(" WHEN ({condition}) THEN {}", label(then)?));
-                }
-                if let Some(otherwise) = else_label {
-                    text.push_str(&format!(" ELSE {}", label(otherwise)?));
-                }
-                text.push_str(" END");
-                Ok(text)
-            }
-            DimensionSql::Geo { latitude, longitude } => Ok(format!(
-                "CAST(({}) AS VARCHAR) || ',' || CAST(({}) AS VARCHAR)",
-                self.render(latitude, false, depth)?,
-                self.render(longitude, false, depth)?
-            )),
-            DimensionSql::Funnel => Err(Error::internal("a funnel's dimension has no SQL")),
-        }
-    }
-
-    /// Parses text against the cube's columns and finds its type.
-    fn row(&self, text: &str) -> Result<RowMember> {
-        let expr = sql::expression(text, &self.schema)?;
-        if contains_aggregate(&expr) {
-            return Err(Error::model("an aggregate is not allowed here"));
-        }
-        let data_type = expr.get_type(&self.schema).map_err(sql::model_error)?;
-        Ok(RowMember {
-            column: filter::Column { expr, data_type },
-        })
-    }
-
-    fn dimension(&self, dimension: &Dimension) -> Result<RowMember> {
-        let member = self.row(&self.dimension_sql(dimension, 0)?)?;
-        Ok(match (dimension.kind, &member.column.data_type) {
-            // Instants are compared and cut as such, whatever the column's precision and zone.
-            (DimensionType::Time, found) if *found != filter::instant_type() && is_temporal(found) => RowMember {
-                column: filter::Column {
-                    expr: filter::cast(member.column.expr, filter::instant_type()),
-                    data_type: filter::instant_type(),
-                },
-            },
-            _ => member,
-        })
-    }
-
-    fn condition(&self, template: &SqlTemplate) -> Result<Expr> {
-        let member = self.row(&self.render(template, false, 0)?)?;
-        match member.column.data_type {
-            DataType::Boolean | DataType::Null => Ok(member.column.expr),
-            other => Err(Error::model(format!(
-                "`{}` is no condition: it gives {other}",
-                template.source
-            ))),
-        }
-    }
-
-    fn segment(&self, segment: &Segment) -> Result<RowMember> {
-        let expr = self.condition(&segment.sql)?;
-        Ok(RowMember {
-            column: filter::Column {
-                expr,
-                data_type: DataType::Boolean,
-            },
-        })
-    }
-
-    fn measure(&self, measure: &Measure, depth: usize) -> Result<CompiledMeasure> {
-        self.substitutions.set(self.substitutions.get() + 1);
-        if depth > REFERENCE_DEPTH_MAX || self.substitutions.get() > SUBSTITUTIONS_MAX {
-            return Err(Error::model(format!(
-                "the references of `{}` go round in a circle",
-                measure.name
-            )));
-        }
-        if let Some(key) = &measure.unsupported {
-            return Err(Error::model(format!(
-                "`{}` is not answered yet: it uses `{key}`",
-                measure.name
-            )));
-        }
-        if measure.is_staged() {
-            return Err(staged(measure));
-        }
-        let filters: Result<Vec<Expr>> = measure
-            .filters
-            .iter()
-            .map(|template| self.condition(template))
-            .collect();
-        let filter = filter::balanced(filters?, true);
-        let Some(template) = &measure.sql else {
-            return self.finished(
-                measure,
-                Parts {
-                    sql: None,
-                    sql_type: None,
-                    filter,
-                },
-                None,
-            );
+        let leaf = Leaf {
+            cube: cube.to_owned(),
+            alone: expr.clone(),
+            joined: expr,
         };
-        let calculated = measure.kind.row().calculated;
-        let text = self.render(template, calculated, 0)?;
-        if !calculated {
-            let column = self.row(&text)?.column;
-            return self.finished(
-                measure,
-                Parts {
-                    sql: Some(column.expr),
-                    sql_type: Some(column.data_type),
-                    filter,
-                },
-                None,
-            );
-        }
-        let outline = sql::expression(&text, &self.measure_schema)?;
-        let aggregate = self.substituted(outline.clone(), depth, |measure| Ok(measure.aggregate))?;
-        let row = self.substituted(outline, depth, |measure| measure.row.map_err(Error::model));
-        self.finished(
-            measure,
-            Parts {
-                sql: Some(aggregate),
-                sql_type: None,
-                filter: None,
-            },
-            Some(row),
-        )
-    }
-
-    /// `outline` with every column that stands for a measure replaced by what `part` takes of it.
-    fn substituted(&self, outline: Expr, depth: usize, part: impl Fn(CompiledMeasure) -> Result<Expr>) -> Result<Expr> {
-        let replaced = outline.transform_up(|expr| {
-            let Expr::Column(column) = &expr else {
-                return Ok(Transformed::no(expr));
-            };
-            let Some(name) = column.name.strip_prefix(MEASURE_COLUMN) else {
-                return Ok(Transformed::no(expr));
-            };
-            let external = |error: Error| datafusion::error::DataFusionError::External(error.into());
-            let measure = self
-                .cube
-                .measure(name)
-                .ok_or_else(|| external(Error::internal("a measure is gone")))?;
-            let compiled = self.measure(measure, depth + 1).and_then(&part).map_err(external)?;
-            Ok(Transformed::yes(compiled))
-        });
-        Ok(replaced.map_err(sql::model_error)?.data)
-    }
-
-    fn finished(&self, measure: &Measure, parts: Parts, row: Option<Result<Expr>>) -> Result<CompiledMeasure> {
-        let aggregate = measure::aggregate(measure, &parts)?;
-        let data_type = aggregate.get_type(&self.schema).map_err(sql::model_error)?;
-        let row = row.unwrap_or_else(|| measure::of_row(measure, &parts)).and_then(|row| {
-            if contains_aggregate(&row) {
-                return Err(Error::invalid(format!(
-                    "measure `{}` aggregates rows, so an ungrouped query cannot have it",
-                    measure.name
-                )));
-            }
-            Ok(row)
-        });
-        Ok(CompiledMeasure {
-            aggregate,
-            data_type,
-            row: row.map_err(|error| error.message().to_owned()),
-            filter: parts.filter,
-        })
-    }
+        let place = leaf_column(Leaf::place(&mut leaves, leaf));
+        Ok(Transformed::new(place, true, TreeNodeRecursion::Jump))
+    });
+    Ok((outline.map_err(super::sql::model_error)?.data, leaves))
 }
 
-fn is_temporal(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64)
+/// The column that stands for a leaf.
+fn leaf_column(leaf: usize) -> Expr {
+    Expr::Column(Column::new_unqualified(format!("{LEAF_COLUMN}{leaf}")))
 }
 
-fn contains_aggregate(expr: &Expr) -> bool {
-    expr.exists(|expr| Ok(matches!(expr, Expr::AggregateFunction(_) | Expr::WindowFunction(_))))
-        .unwrap_or(true)
-}
-
-/// A name as a quoted identifier.
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
+/// `outline` with what `meaning` gives for a leaf's index in the leaf's place.
+///
+/// # Errors
+/// What `meaning` gives; `Internal` when it has nothing for a leaf.
+pub fn with_leaves(outline: Expr, meaning: impl Fn(usize) -> Result<Option<Expr>>) -> Result<Expr> {
+    let external = |error: Error| datafusion::error::DataFusionError::External(error.into());
+    let filled = outline.transform_down(|expr| {
+        let Expr::Column(column) = &expr else {
+            return Ok(Transformed::no(expr));
+        };
+        let leaf = match &column.relation {
+            None => column.name.strip_prefix(LEAF_COLUMN),
+            Some(_) => None,
+        };
+        let Some(leaf) = leaf.and_then(|leaf| leaf.parse().ok()) else {
+            return Ok(Transformed::no(expr));
+        };
+        let meaning = meaning(leaf).map_err(external)?;
+        let meaning = meaning.ok_or_else(|| external(Error::internal("an aggregate is gone")))?;
+        Ok(Transformed::new(meaning, true, TreeNodeRecursion::Jump))
+    });
+    Ok(filled.map_err(super::sql::model_error)?.data)
 }

@@ -9,6 +9,7 @@ pub mod compile;
 pub mod date_range;
 pub mod filter;
 pub mod funnel;
+pub mod join;
 pub mod measure;
 pub mod order;
 pub mod params;
@@ -19,6 +20,7 @@ pub mod restrict;
 pub mod sql;
 pub mod sql_api;
 pub mod tables;
+pub mod views;
 
 use crate::clock::Micros;
 use chrono::NaiveDateTime;

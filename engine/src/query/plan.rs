@@ -8,6 +8,7 @@ mod window;
 
 use super::compile::CompiledModel;
 use super::resolve::Resolved;
+use super::views::with_default_filters;
 use super::{DateRange, Query, date_range, filter, funnel, order, params, policy};
 use crate::error::{Error, Result};
 use crate::model::{CubeSource, Granularity, Interval};
@@ -43,6 +44,8 @@ pub struct Planned {
 /// # Errors
 /// `Invalid` for what the query asks wrongly, `Model` for what the model says wrongly.
 pub fn plan(query: &Query, compiled: &CompiledModel, functions: &dyn FunctionRegistry) -> Result<Planned> {
+    let query = with_default_filters(query, compiled.model(), query.now)?;
+    let query = query.as_ref();
     let guarded = policy::guard(compiled.model(), query)?;
     let with_masks = policy::masks::over(compiled, &guarded)?;
     let planned = guarded_plan(&guarded, with_masks.as_ref().unwrap_or(compiled), functions)?;

@@ -1,10 +1,10 @@
-//! Names to members: which cube a query asks, which of its members, and the filters sorted into rows and groups.
+//! Names to members: which cubes a query asks, which of their members, and the filters sorted into rows and groups.
 
 use super::filter::Comparison;
 use super::{DateRange, Filter, Operator, Query};
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::model::{Cube, Dimension, Granularity, Measure, Member, Model, Segment, TimeUnit};
+use crate::model::{Cube, CubeSource, Dimension, Granularity, Measure, Member, Model, Origin, Segment, TimeUnit};
 use std::sync::Arc;
 
 /// Where Cube explains hidden members; part of the message that clients know.
@@ -15,7 +15,7 @@ const HIDDEN_DOCS: &str = "https://cube.dev/docs/schema/reference/joins#setting-
 pub struct SelectedMeasure<'a> {
     /// `Cube.measure`, which is also the column's key.
     pub path: &'a str,
-    /// The cube that owns it.
+    /// The cube that owns it; not the view that shows it.
     pub cube: &'a Arc<Cube>,
     /// The measure.
     pub measure: &'a Measure,
@@ -80,12 +80,12 @@ pub enum Condition<'a> {
     },
 }
 
-/// A query whose names are all found in one cube.
+/// A query whose names are all found.
 #[derive(Debug, Clone)]
 pub struct Resolved<'a> {
     /// The query.
     pub query: &'a Query,
-    /// The cube.
+    /// The owner of the first member; the only cube when it is a funnel. `plan::leaf::cubes` tells all that take part.
     pub cube: &'a Arc<Cube>,
     /// Dimensions, each once.
     pub dimensions: Vec<SelectedDimension<'a>>,
@@ -119,7 +119,7 @@ impl<'a> Resolved<'a> {
 /// Finds every name of `query`.
 ///
 /// # Errors
-/// `Invalid`, with Cube's wording where Cube has one: unknown or hidden members, too many of something, several cubes.
+/// `Invalid`, with Cube's wording where Cube has one: unknown or hidden members, too many of something, a funnel with other cubes.
 pub fn resolve<'a>(model: &'a Model, query: &'a Query) -> Result<Resolved<'a>> {
     bounds(query)?;
     let mut cubes = Cubes {
@@ -159,7 +159,7 @@ pub fn resolve<'a>(model: &'a Model, query: &'a Query) -> Result<Resolved<'a>> {
     }
     Ok(Resolved {
         query,
-        cube: cubes.the_one()?,
+        cube: cubes.first()?,
         dimensions,
         times,
         measures,
@@ -250,8 +250,20 @@ fn check_selectable(path: &str, cube: &Cube, public: bool, unsupported: Option<&
 }
 
 impl<'a> Cubes<'a> {
-    fn member(&mut self, path: &'a str) -> Result<(&'a Arc<Cube>, Member<'a>)> {
-        let (cube, member) = self.model.member(path)?;
+    /// The member of this name and its owner: a view's member is the member that it shows. `seen` says what of the named
+    /// member and its cube counts, such as whether it may be seen.
+    fn member(
+        &mut self,
+        path: &'a str,
+        seen: impl FnOnce(&Cube, Member<'a>) -> Result<()>,
+    ) -> Result<(&'a Arc<Cube>, Member<'a>)> {
+        let (mut cube, mut member) = self.model.member(path)?;
+        seen(cube, member)?;
+        // Views do not show views' members, so that one step leads to the owner.
+        if let Some(origin) = origin(&member) {
+            cube = self.model.cube(origin.cube(), path)?;
+            member = cube.member(&origin.member).ok_or_else(|| not_found(path))?;
+        }
         if !self.found.iter().any(|found| found.name == cube.name) {
             self.found.push(cube);
         }
@@ -259,9 +271,13 @@ impl<'a> Cubes<'a> {
     }
 
     fn dimension(&mut self, path: &'a str, selected: bool) -> Result<(&'a Arc<Cube>, &'a Dimension)> {
-        match self.member(path)? {
+        let found = self.member(path, |cube, member| match member {
+            Member::Dimension(d) => check_selectable(path, cube, d.public, d.unsupported.as_deref(), selected),
+            _ => Err(not_found(path)),
+        });
+        match found? {
             (cube, Member::Dimension(dimension)) => {
-                check_selectable(path, cube, dimension.public, dimension.unsupported.as_deref(), selected)?;
+                answered(path, dimension.unsupported.as_deref())?;
                 Ok((cube, dimension))
             }
             _ => Err(not_found(path)),
@@ -269,9 +285,13 @@ impl<'a> Cubes<'a> {
     }
 
     fn measure(&mut self, path: &'a str, selected: bool) -> Result<(&'a Arc<Cube>, &'a Measure)> {
-        match self.member(path)? {
+        let found = self.member(path, |cube, member| match member {
+            Member::Measure(m) => check_selectable(path, cube, m.public, m.unsupported.as_deref(), selected),
+            _ => Err(not_found(path)),
+        });
+        match found? {
             (cube, Member::Measure(measure)) => {
-                check_selectable(path, cube, measure.public, measure.unsupported.as_deref(), selected)?;
+                answered(path, measure.unsupported.as_deref())?;
                 Ok((cube, measure))
             }
             _ => Err(not_found(path)),
@@ -279,30 +299,47 @@ impl<'a> Cubes<'a> {
     }
 
     fn segment(&mut self, path: &'a str) -> Result<SelectedSegment<'a>> {
-        match self.member(path)? {
-            (cube, Member::Segment(segment)) => Ok(SelectedSegment { cube, segment }),
+        match self.member(path, |_, _| Ok(()))? {
+            (cube, Member::Segment(segment)) => {
+                answered(path, segment.unsupported.as_deref())?;
+                Ok(SelectedSegment { cube, segment })
+            }
             _ => Err(not_found(path)),
         }
     }
 
-    /// The one cube of the query. Joins are not answered yet, so a second cube is an error.
-    fn the_one(&self) -> Result<&'a Arc<Cube>> {
-        match self.found.as_slice() {
-            [] => Err(Error::invalid(
+    /// The cube of the first name. A funnel has no rows that could be joined, so it stands alone.
+    fn first(&self) -> Result<&'a Arc<Cube>> {
+        let Some(first) = self.found.first() else {
+            return Err(Error::invalid(
                 "Query should contain either measures, dimensions or timeDimensions with granularities in order to be valid",
-            )),
-            [cube] => Ok(cube),
-            cubes => {
-                let joined = |cube: &&Arc<Cube>| cube.unsupported.iter().any(|(key, _)| key == "joins");
-                let names: Vec<String> = cubes.iter().map(|cube| format!("'{}'", cube.name)).collect();
-                let names = names.join(", ");
-                Err(Error::invalid(if cubes.iter().any(joined) {
-                    format!("joins are not answered yet: the query needs {names}")
-                } else {
-                    format!("Can't find join path to join {names}")
-                }))
+            ));
+        };
+        let funnel = self
+            .found
+            .iter()
+            .find(|cube| matches!(cube.source, CubeSource::Funnel(_)));
+        match funnel {
+            Some(funnel) if self.found.len() > 1 => {
+                let names: Vec<String> = self.found.iter().map(|cube| format!("'{}'", cube.name)).collect();
+                Err(Error::invalid(format!(
+                    "Can't find join path to join {}: the funnel '{}' cannot be joined with cubes, so ask it in a query of \
+                     its own",
+                    names.join(", "),
+                    funnel.name
+                )))
             }
+            _ => Ok(first),
         }
+    }
+}
+
+/// Where a view's member comes from.
+fn origin<'a>(member: &Member<'a>) -> Option<&'a Origin> {
+    match member {
+        Member::Measure(measure) => measure.origin.as_ref(),
+        Member::Dimension(dimension) => dimension.origin.as_ref(),
+        Member::Segment(segment) => segment.origin.as_ref(),
     }
 }
 
@@ -408,7 +445,7 @@ fn condition<'a>(filter: &'a Filter, cubes: &mut Cubes<'a>, kinds: &mut Kinds) -
             values,
         } => (member, *operator, values),
     };
-    let (cube, found) = cubes.member(member)?;
+    let (cube, found) = cubes.member(member, |_, _| Ok(()))?;
     if operator.needs_values() && values.is_empty() {
         return Err(Error::invalid(format!("Values required for filter: {}", json(filter))));
     }

@@ -5,7 +5,7 @@ use super::error::{ApiError, ApiResult};
 use super::normalize::Normalized;
 use axum::http::StatusCode;
 use engine::model::{Asker, Cube, Dimension, DimensionType, Measure, Member, Model, Segment, TimeUnit, policy};
-use engine::query::QueryTimeDimension;
+use engine::query::{Filter, QueryTimeDimension, join};
 use std::sync::Arc;
 
 /// A member with its full name and its cube.
@@ -54,35 +54,28 @@ impl<'m> Members<'m> {
                 .map(|t| time(model, t))
                 .collect::<ApiResult<_>>()?,
         };
-        all.check_joined(model)?;
+        all.check_joined(model, query)?;
         Ok(all)
     }
 
     /// Some cube of the query must reach all others by joins.
-    fn check_joined(&self, model: &Model) -> ApiResult<()> {
-        let measures = self.measures.iter().map(|f| f.cube.name.as_str());
-        let dimensions = self.dimensions.iter().map(|f| f.cube.name.as_str());
-        let times = self.times.iter().map(|(f, _)| f.cube.name.as_str());
-        let segments = self.segments.iter().map(|f| f.cube.name.as_str());
-        let mut cubes: Vec<&str> = Vec::new();
-        for cube in measures.chain(dimensions).chain(times).chain(segments) {
-            if !cubes.contains(&cube) {
-                cubes.push(cube);
-            }
+    fn check_joined(&self, model: &Model, query: &Normalized) -> ApiResult<()> {
+        let measures = self.measures.iter().map(|f| f.path);
+        let dimensions = self.dimensions.iter().map(|f| f.path);
+        let segments = self.segments.iter().map(|f| f.path);
+        let times = self.times.iter().map(|(f, _)| f.path);
+        let filters = filtered(&query.typed_filters);
+        let members = measures.chain(dimensions).chain(segments).chain(filters).chain(times);
+        let mut hints = query.join_hints.clone().unwrap_or_default();
+        for path in members {
+            // A filter on a member that does not exist is for the engine to tell.
+            hints.extend(join::hints(model, path).unwrap_or_default());
         }
-        let joined = cubes.len() < 2
-            || cubes.iter().any(|root| {
-                let reached = reached(model, root);
-                cubes.iter().all(|cube| reached.contains(cube))
-            });
-        if joined {
-            return Ok(());
+        let hints = join::distinct(hints);
+        match hints.len() {
+            0 | 1 => Ok(()),
+            _ => Ok(join::Graph::new(model).tree(&hints).map(drop)?),
         }
-        let names: Vec<String> = cubes.iter().map(|cube| format!("'{cube}'")).collect();
-        Err(ApiError::planner(format!(
-            "Can't find join path to join {}",
-            names.join(", ")
-        )))
     }
 
     /// Whether the model hides none of the selected members.
@@ -148,19 +141,17 @@ pub fn hidden_member(path: &str) -> ApiError {
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, hidden(path))
 }
 
-/// The cubes that can be reached from `root` by joins, itself included.
-fn reached<'m>(model: &'m Model, root: &'m str) -> Vec<&'m str> {
-    let mut reached = vec![root];
-    let mut next = 0;
-    while let Some(cube) = reached.get(next).and_then(|name| model.cubes.get(*name)) {
-        for join in &cube.joins {
-            if !reached.contains(&join.target.as_str()) {
-                reached.push(&join.target);
+/// The members that filters name.
+fn filtered(filters: &[Filter]) -> impl Iterator<Item = &str> {
+    let mut open: Vec<&Filter> = filters.iter().rev().collect();
+    std::iter::from_fn(move || {
+        loop {
+            match open.pop()? {
+                Filter::And(inner) | Filter::Or(inner) => open.extend(inner.iter().rev()),
+                Filter::Member { member, .. } => return Some(member.as_str()),
             }
         }
-        next += 1;
-    }
-    reached
+    })
 }
 
 fn hidden(path: &str) -> String {

@@ -76,6 +76,8 @@ pub struct Normalized {
     pub tz: Tz,
     /// No grouping.
     pub ungrouped: Option<bool>,
+    /// Ways through the joins, each a list of cubes' names.
+    pub join_hints: Option<Vec<Vec<String>>>,
     /// How rows are written.
     pub response_format: Option<ResponseFormat>,
     /// How fresh the answer must be. Answers are always fresh here; the mode is only echoed.
@@ -183,6 +185,10 @@ pub fn normalize(query: &Map<String, Value>, cache: Option<&Value>, defaults: De
         timezone: timezone.to_owned(),
         tz,
         ungrouped: flag("ungrouped"),
+        join_hints: query
+            .get("joinHints")
+            .and_then(Value::as_array)
+            .map(|ways| ways.iter().map(strings).collect()),
         response_format: names_one(&query, "responseFormat").and_then(|n| ResponseFormat::from_name(&n)),
         cache_mode: names_one(&query, "cacheMode").unwrap_or_else(|| "stale-if-slow".to_owned()),
     })
@@ -350,6 +356,7 @@ impl Normalized {
             offset: self.offset.unwrap_or(0),
             total: self.total.unwrap_or(false),
             ungrouped: self.ungrouped.unwrap_or(false),
+            join_hints: self.join_hints.clone().unwrap_or_default(),
             timezone: self.tz,
             ..Query::default()
         }
@@ -375,6 +382,7 @@ impl Normalized {
         set("total", self.total.map(Value::Bool));
         set("timezone", Some(json!(self.timezone)));
         set("ungrouped", self.ungrouped.map(Value::Bool));
+        set("joinHints", self.join_hints.as_ref().map(|ways| json!(ways)));
         set("responseFormat", self.response_format.map(|f| json!(f.name())));
         set("filters", Some(Value::Array(self.filters.clone())));
         set("rowLimit", Some(json!(self.limit)));

@@ -65,7 +65,7 @@ const KEYS: &[(&str, Check)] = &[
     ("cacheMode", |at, v| one_of(at, v, CACHE_MODES)),
     ("ungrouped", boolean),
     ("responseFormat", |at, v| one_of(at, v, RESPONSE_FORMATS)),
-    ("joinHints", array),
+    ("joinHints", join_hints),
     ("renewQuery", |_, _| Ok(())),
 ];
 
@@ -88,8 +88,16 @@ pub fn check(query: &Map<String, Value>) -> ApiResult<()> {
     filters_complete(query.get("filters"))
 }
 
-fn array<'a>(at: &str, value: &'a Value) -> Result<(), String> {
-    items(at, value).map(|_: &'a [Value]| ())
+fn join_hints(at: &str, value: &Value) -> Result<(), String> {
+    for (index, way) in items(at, value)?.iter().enumerate() {
+        let at = format!("{at}[{index}]");
+        for (index, cube) in items(&at, way)?.iter().enumerate() {
+            if !cube.is_string() {
+                return Err(format!("\"{at}[{index}]\" must be a string"));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn items<'a>(at: &str, value: &'a Value) -> Result<&'a [Value], String> {

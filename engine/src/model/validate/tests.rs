@@ -76,7 +76,7 @@ fn an_alias_is_a_whole_cube_that_speaks_of_itself() {
 }
 
 #[test]
-fn members_that_need_a_join_say_that_they_are_not_answered() {
+fn members_may_refer_to_other_cubes() {
     let text = "
 cubes:
   - name: A
@@ -97,8 +97,8 @@ cubes:
     let cube = &all.cubes["A"];
     let unsupported = |name: &str| cube.dimension(name).unwrap().unsupported.clone();
     assert_eq!(unsupported("id"), None);
-    assert_eq!(unsupported("other").as_deref(), Some("joins"));
-    assert_eq!(unsupported("raw").as_deref(), Some("joins"));
+    assert_eq!(unsupported("other"), None);
+    assert_eq!(unsupported("raw"), None);
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Members that one query brings itself: expressions over the compiled members of a cube. To the planner they are
 //! members like those of the model, so that joins, policies and windows hold for them too.
 
-use super::{CompiledCube, CompiledMeasure, CompiledModel, Parts, RowMember};
+use super::{CompiledCube, CompiledMeasure, CompiledModel, Leaf, RowMember, leaf_column, outlined, with_leaves};
 use crate::error::{Error, Result};
 use crate::model::{Dimension, Measure, Segment};
+use crate::query::join::{JoinPath, distinct};
+use crate::query::measure::{self, Parts};
 use crate::query::{filter, sql};
 use arrow::datatypes::DataType;
-use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Expr, ExprSchemable};
@@ -25,48 +26,127 @@ pub enum Extra {
 
 impl RowMember {
     /// A member computed from `parts` by `column`, which is an expression over their expressions.
-    pub fn derived(column: filter::Column, _parts: &[&RowMember]) -> Self {
-        Self { column }
+    pub fn derived(column: filter::Column, parts: &[&RowMember]) -> Self {
+        Self {
+            raw: column.clone(),
+            column,
+            uses: uses(parts, &[]),
+            weight: 0,
+        }
     }
 }
 
-/// Beginning of the name of a column that stands for an aggregate; its index follows.
-const LEAF: &str = "leaf:";
+/// What all of `parts` need besides `known`.
+fn uses(parts: &[&RowMember], known: &[JoinPath]) -> Arc<[JoinPath]> {
+    let all = parts.iter().flat_map(|part| part.uses.iter());
+    distinct(known.iter().chain(all).cloned()).into()
+}
+
+impl CompiledMeasure {
+    /// A measure computed by `aggregate`, whose parts on rows are `of`, from `parts` and from rows of `cube`.
+    ///
+    /// # Errors
+    /// `Invalid` when types do not fit.
+    pub fn derived(
+        cube: &CompiledCube,
+        measure: &Measure,
+        aggregate: Expr,
+        of: &Parts,
+        parts: &[&RowMember],
+    ) -> Result<Self> {
+        let data_type = aggregate
+            .get_type(cube.relation()?.schema())
+            .map_err(sql::model_error)?;
+        let (outline, leaves) = outlined(&cube.name, aggregate.clone())?;
+        Ok(Self {
+            aggregate,
+            outline,
+            leaves,
+            data_type,
+            row: measure::of_row(measure, of).map_err(|error| error.message().to_owned()),
+            filter: of.filter.clone(),
+            uses: uses(parts, &[vec![cube.name.clone()]]),
+            weight: 0,
+        })
+    }
+
+    /// The same measure over the rows that meet `condition`, which is made of `parts`.
+    ///
+    /// # Errors
+    /// `Internal` when an aggregate cannot be taken apart.
+    pub fn filtered(&self, condition: &Expr, parts: &[&RowMember]) -> Result<Self> {
+        let restricted = |aggregate: &Expr| match aggregate.clone() {
+            Expr::AggregateFunction(mut call) => {
+                call.params.filter = Some(Box::new(match call.params.filter.take() {
+                    Some(own) => own.and(condition.clone()),
+                    None => condition.clone(),
+                }));
+                Expr::AggregateFunction(call)
+            }
+            other => other,
+        };
+        let restrict = |leaf: &Leaf| Leaf {
+            cube: leaf.cube.clone(),
+            alone: restricted(&leaf.alone),
+            joined: restricted(&leaf.joined),
+        };
+        let leaves: Vec<Leaf> = self.leaves.iter().map(restrict).collect();
+        let alone = |leaf: usize| Ok(leaves.get(leaf).map(|leaf| leaf.alone.clone()));
+        Ok(Self {
+            aggregate: with_leaves(self.outline.clone(), alone)?,
+            leaves,
+            filter: None,
+            uses: uses(parts, &self.uses),
+            ..self.clone()
+        })
+    }
+}
 
 impl CompiledMeasure {
     /// The measure as an expression over its aggregates, and each of these as a measure. The columns that stand for them get
-    /// their meaning from [`CompiledMeasure::together`].
+    /// their meaning from [`together`].
     ///
     /// # Errors
     /// `Internal` when the measure cannot be taken apart.
     pub fn apart(&self) -> Result<(Expr, Vec<CompiledMeasure>)> {
-        let (outline, found) = aggregates(self.aggregate.clone())?;
-        let leaf = |aggregate: Expr| CompiledMeasure {
-            aggregate,
+        let only = |leaf: &Leaf| CompiledMeasure {
+            aggregate: leaf.alone.clone(),
+            outline: leaf_column(0),
+            leaves: vec![leaf.clone()],
             ..self.clone()
         };
-        Ok((outline, found.into_iter().map(leaf).collect()))
+        Ok((self.outline.clone(), self.leaves.iter().map(only).collect()))
     }
 
-    /// The same with another aggregate in the place of its own.
+    /// The same with other aggregates in the places of its own.
     pub fn replaced(&self, other: &dyn Fn(&AggregateFunction) -> Expr) -> CompiledMeasure {
         let replace = |aggregate: &Expr| match aggregate {
             Expr::AggregateFunction(call) => other(call),
             expr => expr.clone(),
         };
+        let leaf = |leaf: &Leaf| Leaf {
+            cube: leaf.cube.clone(),
+            alone: replace(&leaf.alone),
+            joined: replace(&leaf.joined),
+        };
         CompiledMeasure {
             aggregate: replace(&self.aggregate),
+            leaves: self.leaves.iter().map(leaf).collect(),
             ..self.clone()
         }
     }
 
     /// A value on the rows that the measure aggregates.
     pub fn value(&self, expr: Expr) -> RowMember {
+        let column = filter::Column {
+            expr,
+            data_type: DataType::Utf8,
+        };
         RowMember {
-            column: filter::Column {
-                expr,
-                data_type: DataType::Utf8,
-            },
+            raw: column.clone(),
+            column,
+            uses: Arc::clone(&self.uses),
+            weight: 0,
         }
     }
 }
@@ -85,7 +165,7 @@ pub fn aggregates(expr: Expr) -> Result<(Expr, Vec<Expr>)> {
             found.push(expr);
             found.len() - 1
         });
-        let place = Expr::Column(Column::new_unqualified(format!("{LEAF}{at}")));
+        let place = leaf_column(at);
         Ok(Transformed::new(place, true, TreeNodeRecursion::Jump))
     });
     Ok((outline.map_err(sql::model_error)?.data, found))
@@ -96,66 +176,7 @@ pub fn aggregates(expr: Expr) -> Result<(Expr, Vec<Expr>)> {
 /// # Errors
 /// `Internal` when a value is missing.
 pub fn together(outline: Expr, values: &[Expr]) -> Result<Expr> {
-    let filled = outline.transform_down(|expr| {
-        let Expr::Column(column) = &expr else {
-            return Ok(Transformed::no(expr));
-        };
-        let leaf = column.name.strip_prefix(LEAF).filter(|_| column.relation.is_none());
-        let Some(leaf) = leaf.and_then(|leaf| leaf.parse::<usize>().ok()) else {
-            return Ok(Transformed::no(expr));
-        };
-        match values.get(leaf) {
-            Some(value) => Ok(Transformed::new(value.clone(), true, TreeNodeRecursion::Jump)),
-            None => datafusion::common::internal_err!("an aggregate is gone"),
-        }
-    });
-    Ok(filled.map_err(sql::model_error)?.data)
-}
-
-impl CompiledMeasure {
-    /// A measure computed by `aggregate`, whose parts on rows are `of`, from `parts` and from rows of `cube`.
-    ///
-    /// # Errors
-    /// `Invalid` when types do not fit.
-    pub fn derived(
-        cube: &CompiledCube,
-        measure: &Measure,
-        aggregate: Expr,
-        of: &Parts,
-        _parts: &[&RowMember],
-    ) -> Result<Self> {
-        let data_type = aggregate
-            .get_type(cube.relation()?.schema())
-            .map_err(sql::model_error)?;
-        Ok(Self {
-            aggregate,
-            data_type,
-            row: super::measure::of_row(measure, of).map_err(|error| error.message().to_owned()),
-            filter: of.filter.clone(),
-        })
-    }
-
-    /// The same measure over the rows that meet `condition`, which is made of `parts`.
-    ///
-    /// # Errors
-    /// `Internal` when the aggregate cannot be taken apart.
-    pub fn filtered(&self, condition: &Expr, _parts: &[&RowMember]) -> Result<Self> {
-        let aggregate = self.aggregate.clone().transform_up(|expr| {
-            let Expr::AggregateFunction(mut call) = expr else {
-                return Ok(Transformed::no(expr));
-            };
-            call.params.filter = Some(Box::new(match call.params.filter.take() {
-                Some(own) => own.and(condition.clone()),
-                None => condition.clone(),
-            }));
-            Ok(Transformed::yes(Expr::AggregateFunction(call)))
-        })?;
-        Ok(Self {
-            aggregate: aggregate.data,
-            filter: None,
-            ..self.clone()
-        })
-    }
+    with_leaves(outline, |leaf| Ok(values.get(leaf).cloned()))
 }
 
 impl CompiledModel {
@@ -175,6 +196,7 @@ impl CompiledModel {
         *compiled = Arc::new(members);
         Ok(Self {
             model: Arc::clone(&self.model),
+            graph: Arc::clone(&self.graph),
             cubes,
             outlines: Arc::clone(&self.outlines),
         })
@@ -210,6 +232,7 @@ impl CompiledModel {
         *compiled = Arc::new(members);
         Ok(Self {
             model: Arc::new(model),
+            graph: Arc::clone(&self.graph),
             cubes,
             outlines: Arc::clone(&self.outlines),
         })

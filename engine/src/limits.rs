@@ -31,6 +31,10 @@ pub const SQL_API_PLAN_NODES_MAX: usize = 1_000;
 
 /// Buckets of a series of time, as Cube.
 pub const QUERY_BUCKETS_MAX: usize = 50_000;
+/// Rows that the windows of one query may give before they are sorted and cut: each takes some ten bytes and more, all at once.
+pub const QUERY_WINDOW_ROWS_MAX: usize = 20_000_000;
+/// Buckets that one query may look at for all its combinations of dimensions: some seconds' work.
+pub const QUERY_WINDOW_STEPS_MAX: usize = 1_000_000_000;
 /// Parts that a query with windows and multi-stage measures is split into: uses of uses can multiply.
 pub const QUERY_STAGES_MAX: usize = 200;
 /// A query's deadline in seconds.

@@ -90,7 +90,11 @@ pub fn rows(
     let stages = Stages::new(compiled, functions, resolved);
     let mut measures = resolved.measures.clone();
     add_measures(&resolved.groups, &mut measures);
+    // Parts name members by their owners, so the ways that views take to these are told besides.
+    let ways = measures.iter().filter_map(|measure| stages.way_to(measure.path));
+    let query = window::hinted(resolved.query, ways.collect());
     let inner = Resolved {
+        query: &query,
         measures,
         groups: Vec::new(),
         ..resolved.clone()

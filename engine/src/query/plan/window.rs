@@ -169,7 +169,7 @@ pub(super) fn rows(
     let keys = stages.keys(resolved);
     let mut all: Option<LogicalPlanBuilder> = None;
     for (window, measures) in &by_window {
-        let states = States::of(stages, resolved, measures)?;
+        let states = States::of(stages, measures)?;
         let rows = match &axis {
             Some(axis) => over_buckets(stages, resolved, axis, window, &states)?,
             None => over_range(stages, resolved, window, &states)?,
@@ -254,7 +254,6 @@ fn over_buckets(
     };
     let others = resolved.times.iter().filter(|time| !same_dimension(time, axis.time));
     let inner = Resolved {
-        query: states.query(),
         times: others.cloned().chain([cut]).collect(),
         ..resolved.clone()
     };
@@ -427,4 +426,4 @@ pub(super) fn hinted(query: &Query, hints: Vec<Vec<String>>) -> Query {
 pub(super) type Model = CompiledModel;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

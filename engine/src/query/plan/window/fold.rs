@@ -4,6 +4,7 @@
 //! costs a constant number of steps, also when it reaches far back: no row is ever repeated for each window it lies in. Sums
 //! of floats are never computed by taking away, so that nothing of a large value is left in a window that lacks it.
 
+use crate::limits::{QUERY_WINDOW_ROWS_MAX, QUERY_WINDOW_STEPS_MAX};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, ListArray, StructArray, TimestampMicrosecondArray};
 use arrow::compute::{SortOptions, concat, sort_to_indices, take};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Int64Type, TimeUnit};
@@ -15,9 +16,11 @@ use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Expr, Signature, Volatility};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::mem::{size_of, size_of_val};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering as AtomicOrdering};
 
 /// Field of a result: the label of the window.
 pub const AT: &str = "at";
@@ -60,10 +63,43 @@ enum Work {
     Spans,
 }
 
+/// Rows given and buckets looked at so far by one aggregate of one query. No part of what the aggregate is.
+#[derive(Debug, Clone, Default)]
+struct Given {
+    rows: Arc<AtomicUsize>,
+    steps: Arc<AtomicUsize>,
+}
+
+impl PartialEq for Given {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Given {}
+
+impl Hash for Given {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+impl Given {
+    /// Counts `rows` more, found in `steps` buckets, unless they are too many.
+    fn add(&self, rows: usize, steps: usize) -> Result<()> {
+        let sum = |of: &AtomicUsize, more: usize| of.fetch_add(more, AtomicOrdering::Relaxed).saturating_add(more);
+        if sum(&self.rows, rows) > QUERY_WINDOW_ROWS_MAX || sum(&self.steps, steps) > QUERY_WINDOW_STEPS_MAX {
+            return exec_err!(
+                "the query has more than {QUERY_WINDOW_ROWS_MAX} rows of buckets: ask for fewer buckets or dimensions"
+            );
+        }
+        Ok(())
+    }
+}
+
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Fold {
     windows: Arc<Windows>,
     work: Work,
+    given: Given,
     signature: Signature,
 }
 
@@ -85,6 +121,7 @@ fn call(windows: &Arc<Windows>, work: Work, args: Vec<Expr>) -> Expr {
     let function = AggregateUDF::from(Fold {
         windows: Arc::clone(windows),
         work,
+        given: Given::default(),
         signature: Signature::any(args.len(), Volatility::Immutable),
     });
     Expr::AggregateFunction(AggregateFunction::new_udf(
@@ -146,10 +183,11 @@ impl AggregateUDFImpl for Fold {
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         let types: Vec<DataType> = args.expr_fields.iter().map(|field| field.data_type().clone()).collect();
         let fields = self.fields(&types);
-        let windows = Arc::clone(&self.windows);
+        let (windows, given) = (Arc::clone(&self.windows), self.given.clone());
         Ok(match &self.work {
             Work::Merge(merges) => Box::new(Merging {
                 windows,
+                given,
                 merges: merges.clone(),
                 fields,
                 columns: types.iter().map(|_| Vec::new()).collect(),
@@ -157,6 +195,7 @@ impl AggregateUDFImpl for Fold {
             }),
             Work::Spans => Box::new(Spanning {
                 windows,
+                given,
                 fields,
                 changes: BTreeMap::new(),
             }),
@@ -193,6 +232,7 @@ fn result(fields: &Fields, labels: Vec<i64>, values: Vec<ArrayRef>) -> Result<Sc
 #[derive(Debug)]
 struct Merging {
     windows: Arc<Windows>,
+    given: Given,
     merges: Vec<Merge>,
     fields: Fields,
     types: Vec<DataType>,
@@ -252,6 +292,7 @@ impl Accumulator for Merging {
         let kept = ranges.iter().zip(&self.windows.labels).filter(|(range, _)| keep(range));
         let (ranges, labels): (Vec<Range<usize>>, Vec<i64>) =
             kept.map(|(range, label)| (range.clone(), *label)).unzip();
+        self.given.add(labels.len(), self.windows.labels.len())?;
         let mut columns = Vec::with_capacity(values.len());
         for (column, merge) in values.iter().zip(&self.merges) {
             let column = take(column, &order, None)?;
@@ -360,6 +401,7 @@ fn sum(a: &ScalarValue, b: &ScalarValue) -> Result<ScalarValue> {
 #[derive(Debug)]
 struct Spanning {
     windows: Arc<Windows>,
+    given: Given,
     fields: Fields,
     /// At a window's index: how many rows more, and how many rows that count more, than in the window before.
     changes: BTreeMap<i64, (i64, i64)>,
@@ -432,6 +474,7 @@ impl Accumulator for Spanning {
                 counts.push(counting);
             }
         }
+        self.given.add(labels.len(), self.windows.labels.len())?;
         result(&self.fields, labels, vec![Arc::new(Int64Array::from(counts))])
     }
 

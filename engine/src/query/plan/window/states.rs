@@ -1,10 +1,9 @@
 //! The partial states of measures over windows: each aggregate of a measure as something that can be merged.
 
 use super::super::stage::Stages;
-use super::{Model, hinted};
+use super::Model;
 use crate::error::{Error, Result};
 use crate::model::{Dimension, DimensionSql, DimensionType, Measure, MeasureType};
-use crate::query::Query;
 use crate::query::compile::{CompiledMeasure, Extra, together};
 use crate::query::filter;
 use crate::query::plan::named;
@@ -56,7 +55,6 @@ pub(super) struct State {
 /// The states of some measures.
 pub(super) struct States<'s> {
     stages: &'s Stages<'s>,
-    query: Query,
     compiled: Model,
     states: Vec<State>,
     cubes: Vec<std::sync::Arc<crate::model::Cube>>,
@@ -71,14 +69,9 @@ impl<'s> States<'s> {
     ///
     /// # Errors
     /// `Invalid` for an aggregate that cannot be computed over windows, `Model` when a measure's SQL is wrong.
-    pub fn of(stages: &'s Stages<'s>, resolved: &Resolved<'_>, measures: &[SelectedMeasure<'_>]) -> Result<Self> {
-        let hints = measures
-            .iter()
-            .filter_map(|measure| stages.way_to(measure.path))
-            .collect();
+    pub fn of(stages: &'s Stages<'s>, measures: &[SelectedMeasure<'_>]) -> Result<Self> {
         let mut all = Self {
             stages,
-            query: hinted(resolved.query, hints),
             compiled: stages.compiled.clone(),
             states: Vec::new(),
             cubes: Vec::new(),
@@ -240,16 +233,10 @@ impl<'s> States<'s> {
         let plain = self.plain.iter().zip(&self.cubes);
         let selected = plain.map(|((path, measure), cube)| SelectedMeasure { path, cube, measure });
         Resolved {
-            query: &self.query,
             measures: selected.collect(),
             groups: Vec::new(),
             ..resolved.clone()
         }
-    }
-
-    /// The query of the inner part.
-    pub fn query(&self) -> &Query {
-        &self.query
     }
 
     /// The measures of [`States::whole`] under their own names.

@@ -91,7 +91,7 @@ const CASES: &[Case] = &[
 ];
 
 /// Zones, each with an instant when its clock changes.
-const ZONES: &[(&str, &str)] = &[
+pub(crate) const ZONES: &[(&str, &str)] = &[
     ("America/New_York", "2024-03-10T07:00:00Z"),
     ("America/New_York", "2024-11-03T06:00:00Z"),
     ("Asia/Kolkata", "2024-02-29T00:00:00Z"),
@@ -100,10 +100,10 @@ const ZONES: &[(&str, &str)] = &[
 ];
 
 /// A row: instant, visitor, width, country.
-type Row = (i64, String, Option<i64>, Option<&'static str>);
+pub(crate) type Row = (i64, String, Option<i64>, Option<&'static str>);
 
 /// Small, and the same on every machine.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     fn roll(&mut self, sides: u64) -> u64 {
@@ -115,7 +115,7 @@ impl Dice {
     }
 }
 
-fn rows(around: i64, dice: &mut Dice) -> Vec<Row> {
+pub(crate) fn rows(around: i64, dice: &mut Dice) -> Vec<Row> {
     let mut rows = Vec::new();
     for _ in 0..120 {
         // Mostly near the change of the clock, some far away, with a hole of some days.
@@ -133,7 +133,7 @@ fn rows(around: i64, dice: &mut Dice) -> Vec<Row> {
     rows
 }
 
-fn events(rows: &[Row]) -> Vec<Event> {
+pub(crate) fn events(rows: &[Row]) -> Vec<Event> {
     let event = |(index, (at, visitor, width, country)): (usize, &Row)| {
         let mut event = Event::with_capacity(8);
         event.set(Column::EventId, format!("e{index}"));
@@ -181,7 +181,7 @@ fn model() -> String {
     text
 }
 
-fn local(at: i64, tz: Tz) -> NaiveDateTime {
+pub(crate) fn local(at: i64, tz: Tz) -> NaiveDateTime {
     DateTime::from_timestamp_micros(at)
         .unwrap()
         .with_timezone(&tz)

@@ -103,6 +103,8 @@ pub struct Masked {
     pub cube: String,
     /// Its name.
     pub dimension: String,
+    /// Members of views that show it.
+    pub shown_as: Vec<(String, String)>,
     /// What is shown.
     pub mask: Option<Mask>,
     /// The rows whose values are shown nevertheless.
@@ -378,11 +380,9 @@ fn mask(
         let Fate::Expression((cube, dimension)) = fate(path) else {
             continue;
         };
-        if guarded
-            .masked
-            .iter()
-            .any(|known| known.cube == cube && known.dimension == dimension)
-        {
+        let known = |known: &&mut Masked| known.cube == cube && known.dimension == dimension;
+        if let Some(known) = guarded.masked.iter_mut().find(known) {
+            known.shown_as.extend(named.shown(path, model));
             continue;
         }
         let chain = named.shown(path, model);
@@ -398,6 +398,7 @@ fn mask(
                 [Some(filter)] => Some(filter.clone()),
                 _ => None,
             },
+            shown_as: chain,
             cube,
             dimension,
         });

@@ -114,7 +114,7 @@ fn a_child_has_its_parents_policies_before_its_own() {
             .collect()
     };
     let everybody = Audience::Groups(vec!["*".to_owned()]);
-    assert_eq!(groups("A"), [everybody.clone()]);
+    assert_eq!(groups("A"), std::slice::from_ref(&everybody));
     assert_eq!(groups("B"), [everybody, Audience::Role("admin".to_owned())]);
     assert!(all.cubes["A"].access_policy[0].grants("s"));
     assert_eq!(all.cubes["A"].measures[0].unsupported, None);

@@ -21,8 +21,11 @@ pub fn over(compiled: &CompiledModel, guarded: &Guarded<'_>) -> Result<Option<Co
     let mut model: Option<CompiledModel> = None;
     for masked in &guarded.masked {
         let shown = expression(masked, compiled, &guarded.query)?;
-        let before = model.as_ref().unwrap_or(compiled);
-        model = Some(before.with_column(&masked.cube, &masked.dimension, shown)?);
+        let own = (masked.cube.clone(), masked.dimension.clone());
+        for (cube, dimension) in std::iter::once(&own).chain(masked.shown_as.iter().filter(|id| **id != own)) {
+            let before = model.as_ref().unwrap_or(compiled);
+            model = Some(before.with_column(cube, dimension, shown.clone())?);
+        }
     }
     Ok(model)
 }

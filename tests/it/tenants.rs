@@ -325,3 +325,44 @@ fn random_pairs_of_askers_never_see_each_other() {
         }
     }
 }
+
+#[test]
+fn a_token_reaches_only_what_its_scopes_allow() {
+    let mut wanted = Wanted::default();
+    wanted.settings.scopes_claim = Some("scope".to_owned());
+    let server = Server::start_with(wanted);
+    let client = server.client();
+    let token = |scope: Option<&str>| {
+        let mut claims = json!({"appId": "shop", "exp": now_seconds() + 600});
+        if let Some(scope) = scope {
+            claims["scope"] = json!(scope);
+        }
+        token_with(&claims, SECRET)
+    };
+    let query = json!({"query": {"measures": ["TrackedEvents.count"]}});
+    let calls = [
+        ("load", "data"),
+        ("dry-run", "data"),
+        ("sql", "sql"),
+        ("pre-aggregations/jobs", "jobs"),
+    ];
+    for (call, needed) in calls {
+        let refused = client.cube(call, &token(Some("openid meta")), &query);
+        assert_eq!(
+            (refused.status, refused.error()),
+            (403, format!("API scope is missing: {needed}")),
+            "{call}"
+        );
+        let allowed = client.cube(call, &token(Some(&format!("openid {needed}"))), &query);
+        assert_ne!(allowed.status, 403, "{call}: {}", allowed.text());
+        let default = client.cube(call, &token(None), &query);
+        assert_eq!(default.status == 403, needed == "jobs", "{call}: {}", default.text());
+    }
+    let meta = |scope: &str| {
+        let token = token(Some(scope));
+        client
+            .send("GET", "/cubejs-api/v1/meta", &[("authorization", &token)], None)
+            .status
+    };
+    assert_eq!((meta("meta"), meta("data")), (200, 403));
+}

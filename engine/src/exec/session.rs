@@ -15,7 +15,7 @@ use crate::model::Model;
 use crate::project::ProjectId;
 use crate::query::compile::CompiledModel;
 use crate::query::plan::{self, Planned};
-use crate::query::{Answer, Cell, Query, answer, check, restrict, sql, tables};
+use crate::query::{Answer, Cell, Query, answer, check, policy, restrict, sql, tables};
 use chrono::DateTime;
 use datafusion::catalog::default_table_source::{DefaultTableSource, provider_as_source};
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
@@ -257,7 +257,7 @@ impl Shared {
         let compiled = self.compiled(Arc::clone(&job.model));
         let state = self.state(job.now);
         let Planned { plan, total, columns } = plan::plan(&job.query, &compiled, &state)?;
-        let reads_clock = check::reads_clock(&plan)?;
+        let reads_clock = check::reads_clock(&plan)? || policy::reads_clock(compiled.model(), &job.query)?;
         let bound = Bound::new(self, job.project, job.view)?;
         let (rows, total) = (bound.run(&state, plan), async {
             match total {

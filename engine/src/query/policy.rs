@@ -16,6 +16,7 @@ pub mod rows;
 
 use super::filter::Comparison;
 use super::{Filter, Operator, Query, date_range, resolve};
+use crate::clock::DAY_MICROS;
 use crate::error::{Error, Result};
 use crate::model::{AccessPolicy, Asker, Cube, Mask, Member, Model, RowFilter};
 use references::{MemberId, Named};
@@ -177,6 +178,22 @@ pub fn guard<'a>(model: &Model, query: &'a Query) -> Result<Guarded<'a>> {
         mask(model, query, &named, &masked, &mut guarded)?;
     }
     Ok(guarded)
+}
+
+/// Whether the rules for `query` are others at another time, because a policy has a relative date such as `last week`.
+///
+/// # Errors
+/// As [`guard`].
+pub fn reads_clock(model: &Model, query: &Query) -> Result<bool> {
+    let rules = guard(model, query)?.rules;
+    if rules.is_empty() {
+        return Ok(false);
+    }
+    let much_later = Query {
+        now: query.now.saturating_add(1_000 * DAY_MICROS),
+        ..query.clone()
+    };
+    Ok(rules != guard(model, &much_later)?.rules)
 }
 
 /// The rows that `cube` shows when none of its members is named: it is only joined through.

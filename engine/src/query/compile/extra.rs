@@ -15,6 +15,10 @@ use std::sync::Arc;
 
 /// A member that a query brings.
 #[derive(Debug, Clone)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a query makes a handful, each taken apart at once"
+)]
 pub enum Extra {
     /// A value of a row.
     Dimension(Dimension, RowMember),

@@ -55,6 +55,21 @@ fn the_proof_finds_a_plan_that_lost_its_rule() {
     assert!(check(&without(planned.plan), &other).is_ok(), "all rows are granted");
 }
 
+#[test]
+fn a_relative_date_of_a_policy_reads_the_clock() {
+    let text = MODEL
+        .replace("2024-06-01", "last 7 days")
+        .replace("afterOrOnDate", "inDateRange");
+    let ask = |group: &str| parse(&serde_json::json!({"measures": ["Events.count"], "groups": [group]})).unwrap();
+    for (yaml, group, expected) in [
+        (&text, "late", true),
+        (&text, "admin", false),
+        (&MODEL.to_owned(), "late", false),
+    ] {
+        assert_eq!(reads_clock(&model(yaml), &ask(group)).unwrap(), expected, "{group}");
+    }
+}
+
 /// A policy in few words: whom, which members (bits), masked members (bits), which rows.
 #[derive(Debug, Clone)]
 struct Small {

@@ -70,8 +70,11 @@ pub fn resolve(text: &str, now: Micros, tz: Tz) -> Result<DateRange> {
         if from.len() > SIDE_BYTES_MAX || to.len() > SIDE_BYTES_MAX {
             return Err(unparsable());
         }
-        let from = side(from, &now, precision).ok_or_else(unparsable)?.from;
-        let to = side(to, &now, precision).ok_or_else(unparsable)?.to;
+        let one = |text: &str| {
+            let unparsable = || Error::invalid(format!("Can't parse date: '{text}'"));
+            side(text, &now, precision).ok_or_else(unparsable)
+        };
+        let (from, to) = (one(from)?.from, one(to)?.to);
         return Ok(DateRange { from, to });
     }
     if let Some(range) = two_dates(&lower) {
@@ -132,20 +135,17 @@ pub fn resolve_filter(operator: Operator, values: &[Option<String>], now: Micros
     let first = texts
         .first()
         .ok_or_else(|| Error::invalid(format!("the operator `{}` needs a date in `values`", operator.name())))?;
-    let single = |text: &str| resolve_array(&[text], now, tz);
     let range = match operator {
-        Operator::InDateRange | Operator::NotInDateRange => match texts.get(1) {
-            Some(second) => resolve_array(&[*first, *second], now, tz)?,
-            None => single(first)?,
-        },
-        Operator::OnTheDate => {
-            let day = single(first)?;
-            DateRange {
-                from: TimeUnit::Day.truncate(day.from),
-                to: end_of(day.to, TimeUnit::Day).unwrap_or(day.to),
+        // A single value is a text like `last week`, and of an instant its day, as in Cube 1.7.
+        Operator::InDateRange | Operator::NotInDateRange | Operator::OnTheDate => match texts.get(1) {
+            None => resolve(first, now, tz)?,
+            Some(_) if operator == Operator::OnTheDate => resolve(first, now, tz)?,
+            Some(second) => {
+                absolute_pair(operator, &texts, now, tz)?;
+                resolve_array(&[*first, *second], now, tz)?
             }
-        }
-        _ => single(first)?,
+        },
+        _ => resolve_array(&[*first], now, tz)?,
     };
     Ok(match operator {
         Operator::BeforeDate | Operator::AfterOrOnDate => vec![format(range.from)],
@@ -154,6 +154,26 @@ pub fn resolve_filter(operator: Operator, values: &[Option<String>], now: Micros
         Operator::BeforeOrOnDate | Operator::AfterDate => vec![format(range.to)],
         _ => vec![format(range.from), format(range.to)],
     })
+}
+
+/// Whether a text depends on the current instant, such as `last week`.
+pub fn is_relative(text: &str) -> bool {
+    point::absolute(text).is_none() && point::coarse(text).is_none()
+}
+
+/// Refuses relative texts among several values, in Cube's words.
+fn absolute_pair(operator: Operator, texts: &[&str], now: Micros, tz: Tz) -> Result<()> {
+    let relative = |text: &&str| is_relative(text) && resolve(text, now, tz).is_ok();
+    if !texts.iter().any(relative) {
+        return Ok(());
+    }
+    let shown: Vec<String> = texts.iter().map(|text| format!("{:?}", shortened(text))).collect();
+    Err(Error::invalid(format!(
+        "Relative-date strings are only supported when `values` has a single element for operator `{}`. Pass an \
+         absolute two-element [start, end] pair, or a single relative string like [\"last 2 weeks\"]. Got: [{}]",
+        operator.name(),
+        shown.join(",")
+    )))
 }
 
 /// The wire form of a wall-clock instant: `YYYY-MM-DDTHH:mm:ss.SSS`.

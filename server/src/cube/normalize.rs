@@ -312,7 +312,8 @@ fn typed_filter(filter: &mut Value, now: Micros, tz: Tz) -> ApiResult<Option<Fil
     if operator.row().comparison == Comparison::Date {
         let resolved = date_range::resolve_filter(operator, &values, now, tz)
             .map_err(|error| ApiError::bad_request(error.message()))?;
-        if values.len() == 1 && resolved.len() == 2 {
+        let relative = |text: &Option<String>| text.as_deref().is_some_and(date_range::is_relative);
+        if values.len() == 1 && (resolved.len() == 2 || relative(&values[0])) {
             filter["values"] = json!(resolved);
         }
         values = resolved.into_iter().map(Some).collect();

@@ -167,7 +167,10 @@ pub(super) fn resolve(text: &str, words: &[&str], now: &Now) -> Option<NaiveDate
         return Some(instant.with_timezone(&now.instant.timezone()).naive_local());
     }
     let point = match words {
-        ["now"] => Some(now.local()),
+        ["now" | "noon"] => Some(now.local()),
+        // The next one.
+        ["midnight"] => now.shifted(TimeUnit::Day, 1),
+        [time] if NaiveTime::parse_from_str(time, "%H:%M").is_ok() => Some(now.local()),
         [count, unit, "ago"] | ["past" | "last", count, unit] => now.shifted(unit_of(unit)?, -number(count)?),
         [count, unit, "from", "now"] | ["in" | "next", count, unit] => now.shifted(unit_of(unit)?, number(count)?),
         [day] | ["on", day] if weekday(day).is_some() => relative_weekday("", weekday(day)?, now),
@@ -239,6 +242,7 @@ fn month_and_day(words: &[&str], now: &Now) -> Option<NaiveDateTime> {
             None => (month_of(month)?, 1, Some(year_of(second)?)),
         },
         [day, month] => (month_of(month)?, ordinal(day)?, None),
+        [day, "of", month, year] => (month_of(month)?, ordinal(day)?, Some(year_of(year)?)),
         [month, day, year] if month_of(month).is_some() => (month_of(month)?, ordinal(day)?, Some(year_of(year)?)),
         [day, month, year] => (month_of(month)?, ordinal(day)?, Some(year_of(year)?)),
         _ => return None,

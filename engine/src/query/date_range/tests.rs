@@ -52,6 +52,9 @@ fn whole_days_resolve() {
         ("2023-01-01 to 2023-01-31", "2023-01-01", "2023-01-31"),
         ("2023-01-01 - 2023-01-31", "2023-01-01", "2023-01-31"),
         ("from 2023-01-01", "2023-01-01", "2023-01-01"),
+        ("2nd of January 2023", "2023-01-02", "2023-01-02"),
+        ("12:30", "2023-05-17", "2023-05-17"),
+        ("midnight", "2023-05-18", "2023-05-18"),
         ("2 days ago", "2023-05-15", "2023-05-15"),
         ("a week ago", "2023-05-10", "2023-05-10"),
         ("past 7 days", "2023-05-10", "2023-05-10"),
@@ -127,7 +130,6 @@ fn what_means_nothing_is_refused_with_its_text() {
         "2023-01-01T25:00",
         "2023-01-01Tnow",
         "from to",
-        "from a to b",
         "from  to ",
         "2023-01-01T",
         "١٢-٠١-٢٠٢٣",
@@ -135,6 +137,9 @@ fn what_means_nothing_is_refused_with_its_text() {
     for text in wrong {
         assert_eq!(shown(text, UTC), format!("Can't parse date: '{text}'"));
     }
+    // Of two sides the one that means nothing is shown.
+    assert_eq!(shown("from a to b", UTC), "Can't parse date: 'a'");
+    assert_eq!(shown("from today to b", UTC), "Can't parse date: 'b'");
     assert!(resolve(&"é".repeat(100), NOW, UTC).is_err());
 }
 

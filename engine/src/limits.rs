@@ -54,6 +54,10 @@ pub const MODEL_FILES_MAX: usize = 5_000;
 pub const MODEL_FOLDER_DEPTH_MAX: usize = 8;
 /// Microseconds between two looks at the model folder.
 pub const MODEL_CHECK_INTERVAL_MICROS: i64 = 1_000_000;
+/// Steps of a template in a model file: some seconds of loops at the most.
+pub const MODEL_TEMPLATE_FUEL: u64 = 2_000_000;
+/// Macros and templates that call one another; more could overflow the stack.
+pub const MODEL_TEMPLATE_DEPTH_MAX: usize = 64;
 /// Nesting of a model file's YAML; more could overflow the parser's stack.
 pub const MODEL_YAML_DEPTH_MAX: usize = 32;
 /// Nodes of a model file's YAML, replayed aliases included.

@@ -1,14 +1,15 @@
 //! The models of all projects: the built-in cubes and a folder of files that is looked at again while queries come.
 //!
-//! The folder: `*.yml` and `*.yaml` anywhere hold cubes, views or funnels, by content. Files under `projects/<id>/` are
+//! The folder: `*.yml`, `*.yaml` and `*.jinja` anywhere hold cubes, views or funnels, by content. Files under `projects/<id>/` are
 //! seen by that project only and go before the others. A checkout of a GitLab repository may be the folder: of its
 //! dot-folders only the funnels are read. Folders named `dashboards` or `visualizations` are left alone.
 //!
 //! A file that has an error is not used: its last good cubes stay in the model until it is mended.
 
 mod files;
+mod templates;
 
-use super::read::{FileContent, read_file};
+use super::read::{FileContent, read_file, read_rendered};
 use super::validate::{Assembled, Finished, Input, Layer, assemble};
 use super::{Location, Model, Problem};
 use crate::clock::{Clock, Micros};
@@ -74,6 +75,8 @@ const PADDING_PLACEHOLDER: &str = "{SETTING.sessions_padding}";
 struct Read {
     stamp: Stamp,
     scope: Option<ProjectId>,
+    /// Whether it was rendered, so that a change of another file may change it.
+    template: bool,
     content: FileContent,
 }
 
@@ -349,41 +352,49 @@ fn read_builtin(builtin: Builtin) -> Result<Vec<(Arc<str>, FileContent)>> {
     Ok(read)
 }
 
-/// Reads the files whose stamp differs and forgets those that are gone. Whether anything changed.
+/// Reads the files whose stamp differs, and all templates when any has, and forgets those that are gone. Whether anything
+/// changed.
 fn read_changed(watched: &mut Watched, found: Vec<Found>) -> bool {
-    let mut changed = false;
-    let mut read = BTreeMap::new();
-    for file in found {
-        let old = watched.read.remove(&file.name);
-        let entry = match old.filter(|old| old.stamp == file.stamp) {
-            Some(old) => old,
-            None => {
-                changed = true;
-                let content = match files::text(&file) {
-                    Ok(text) => read_file(&file.name, &text),
-                    Err(message) => FileContent {
-                        problems: vec![Problem::error(
-                            Location {
-                                file: Arc::clone(&file.name),
-                                line: 1,
-                            },
-                            message,
-                        )],
-                        ..FileContent::default()
-                    },
-                };
-                Read {
-                    stamp: file.stamp,
-                    scope: file.scope,
-                    content,
-                }
-            }
-        };
-        read.insert(file.name, entry);
+    let all: BTreeMap<Arc<str>, &Found> = found.iter().map(|file| (Arc::clone(&file.name), file)).collect();
+    let same = |file: &Found| watched.read.get(&file.name).is_some_and(|old| old.stamp == file.stamp);
+    if found.len() == watched.read.len() && found.iter().all(same) {
+        return false;
     }
-    changed |= !watched.read.is_empty();
+    let mut read = BTreeMap::new();
+    for file in &found {
+        let old = watched.read.remove(&file.name);
+        let entry = match old.filter(|old| old.stamp == file.stamp && !old.template) {
+            Some(old) => old,
+            None => read_one(file, &all),
+        };
+        read.insert(Arc::clone(&file.name), entry);
+    }
     watched.read = read;
-    changed
+    true
+}
+
+fn read_one(file: &Found, all: &BTreeMap<Arc<str>, &Found>) -> Read {
+    let (content, template) = match templates::text(file, all) {
+        Ok((text, None)) => (read_file(&file.name, &text), false),
+        Ok((text, Some(rendered))) => (read_rendered(&file.name, &text, &rendered.lines), true),
+        Err((line, message)) => {
+            let location = Location {
+                file: Arc::clone(&file.name),
+                line,
+            };
+            let content = FileContent {
+                problems: vec![Problem::error(location, message)],
+                ..FileContent::default()
+            };
+            (content, true)
+        }
+    };
+    Read {
+        stamp: file.stamp.clone(),
+        scope: file.scope.clone(),
+        template,
+        content,
+    }
 }
 
 fn model_of(assembled: &Assembled) -> Model {

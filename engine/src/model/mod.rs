@@ -10,6 +10,7 @@ pub mod expression;
 pub mod funnel;
 pub mod granularity;
 pub mod hierarchy;
+mod jinja;
 pub mod join;
 pub mod measure;
 pub mod policy;

@@ -81,14 +81,24 @@ pub(super) struct FileContent {
 
 /// Reads a file. `file` is its path as messages show it.
 pub(super) fn read_file(file: &Arc<str>, text: &str) -> FileContent {
+    read_rendered(file, text, &[])
+}
+
+/// Reads what a template made; `lines` are the template's lines of the text's, in order, when they are known.
+pub(super) fn read_rendered(file: &Arc<str>, text: &str, lines: &[u32]) -> FileContent {
     let mut reader = Reader {
         file: Arc::clone(file),
         prefix: String::new(),
         content: FileContent::default(),
     };
     match yaml::parse(text) {
-        Ok(node) => reader.document(&node),
-        Err((line, message)) => reader.error(line, message),
+        Ok(mut node) => {
+            if !lines.is_empty() {
+                node.move_lines(lines);
+            }
+            reader.document(&node);
+        }
+        Err((line, message)) => reader.error(yaml::moved(line, lines), message),
     }
     reader.content
 }

@@ -3,6 +3,10 @@
 //! The tree is read whole and checked afterwards by hand, so that one run reports every error. Parsing is bounded by
 //! [`serde_saphyr`]'s budget: nesting, nodes and alias replay of a hostile file are limited.
 
+mod keys;
+
+pub(super) use keys::*;
+
 use crate::limits;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
@@ -66,6 +70,21 @@ impl Node {
         }
     }
 
+    /// Gives every node the line that `lines` has for it. Recursion is bounded by the nesting of the YAML.
+    pub fn move_lines(&mut self, lines: &[u32]) {
+        self.line = moved(self.line, lines);
+        match &mut self.value {
+            Value::List(items) => items.iter_mut().for_each(|item| item.move_lines(lines)),
+            Value::Map(entries) => {
+                for (key, value) in entries {
+                    key.line = moved(key.line, lines);
+                    value.move_lines(lines);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// The node as JSON, keys as written.
     pub fn json(&self) -> serde_json::Value {
         use serde_json::Value as Json;
@@ -78,6 +97,12 @@ impl Node {
             Value::Map(entries) => Json::Object(entries.iter().map(|(k, v)| (k.text.clone(), v.json())).collect()),
         }
     }
+}
+
+/// The line that `lines` has for the one-based `line`; the line itself when there is none.
+pub(super) fn moved(line: u32, lines: &[u32]) -> u32 {
+    let at = usize::try_from(line).ok().and_then(|line| line.checked_sub(1));
+    at.and_then(|at| lines.get(at)).copied().unwrap_or(line)
 }
 
 impl<'de> Deserialize<'de> for Node {
@@ -220,345 +245,6 @@ pub(super) fn camel_case(key: &str) -> String {
     }
     camel
 }
-
-/// What is done with a key that Cube knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Use {
-    /// It has its meaning.
-    Answered,
-    /// It is accepted; it has nothing to do here or answers are right without it.
-    Accepted,
-    /// It is accepted with a warning that it is not answered yet; answers that do not ask for it are right.
-    Noted,
-    /// Answers would be wrong without it, so the member (or the cube's every member) says that it is not answered yet.
-    Unanswered,
-}
-
-/// The keys of one kind of object, in snake case.
-pub(super) struct Keys {
-    /// What the object is called in messages.
-    pub object: &'static str,
-    /// The keys with their use.
-    pub keys: &'static [(&'static str, Use)],
-}
-
-impl Keys {
-    /// The use of a key, in either spelling.
-    pub fn find(&self, key: &str) -> Option<(&'static str, Use)> {
-        let snake = snake_case(key);
-        self.keys.iter().find(|(name, _)| *name == snake).copied()
-    }
-
-    /// The known key that is nearest to a misspelled one.
-    pub fn nearest(&self, key: &str) -> Option<&'static str> {
-        let snake = snake_case(key);
-        let snake = snake.trim_matches('_');
-        // No key is as long as that; comparing a hostile one with all of them would take its time.
-        if snake.chars().count() > 40 {
-            return None;
-        }
-        let near = self
-            .keys
-            .iter()
-            .map(|(name, _)| (strsim::levenshtein(name, snake), *name));
-        near.filter(|(far, name)| *far <= 2 && *far < name.len())
-            .min()
-            .map(|(_, name)| name)
-    }
-}
-
-use Use::{Accepted, Answered, Noted, Unanswered};
-
-/// Keys of a file of cubes and views.
-pub(super) const FILE_KEYS: Keys = Keys {
-    object: "file",
-    keys: &[
-        ("cubes", Answered),
-        ("views", Answered),
-        ("view_groups", Answered),
-        ("funnels", Answered),
-    ],
-};
-
-/// Keys of a cube.
-pub(super) const CUBE_KEYS: Keys = Keys {
-    object: "cube",
-    keys: &[
-        ("name", Answered),
-        ("sql", Answered),
-        ("sql_table", Answered),
-        ("extends", Answered),
-        ("aliases", Answered),
-        ("title", Answered),
-        ("description", Answered),
-        ("public", Answered),
-        ("shown", Answered),
-        ("meta", Answered),
-        ("measures", Answered),
-        ("dimensions", Answered),
-        ("segments", Answered),
-        ("joins", Noted),
-        ("sql_alias", Accepted),
-        ("data_source", Accepted),
-        ("refresh_key", Accepted),
-        ("pre_aggregations", Noted),
-        ("hierarchies", Answered),
-        ("rewrite_queries", Accepted),
-        ("access_policy", Answered),
-        ("calendar", Unanswered),
-    ],
-};
-
-/// Keys of a measure.
-pub(super) const MEASURE_KEYS: Keys = Keys {
-    object: "measure",
-    keys: &[
-        ("name", Answered),
-        ("type", Answered),
-        ("sql", Answered),
-        ("filters", Answered),
-        ("title", Answered),
-        ("description", Answered),
-        ("public", Answered),
-        ("shown", Answered),
-        ("meta", Answered),
-        ("format", Answered),
-        ("currency", Answered),
-        ("drill_members", Answered),
-        ("drill_filters", Accepted),
-        ("mask", Answered),
-        ("aliases", Accepted),
-        ("rolling_window", Answered),
-        ("multi_stage", Answered),
-        ("group_by", Answered),
-        ("reduce_by", Answered),
-        ("add_group_by", Answered),
-        ("time_shift", Answered),
-        ("order_by", Answered),
-        ("filter", Answered),
-        ("grain", Answered),
-        ("case", Unanswered),
-    ],
-};
-
-/// Keys of a dimension.
-pub(super) const DIMENSION_KEYS: Keys = Keys {
-    object: "dimension",
-    keys: &[
-        ("name", Answered),
-        ("type", Answered),
-        ("sql", Answered),
-        ("case", Answered),
-        ("latitude", Answered),
-        ("longitude", Answered),
-        ("title", Answered),
-        ("description", Answered),
-        ("public", Answered),
-        ("shown", Answered),
-        ("meta", Answered),
-        ("format", Answered),
-        ("currency", Answered),
-        ("primary_key", Answered),
-        ("suggest_filter_values", Answered),
-        ("granularities", Answered),
-        ("sub_query", Answered),
-        ("propagate_filters_to_sub_query", Answered),
-        ("values_as_segments", Noted),
-        ("mask", Answered),
-        ("order", Accepted),
-        ("key", Accepted),
-        ("links", Accepted),
-        ("aliases", Accepted),
-        ("multi_stage", Unanswered),
-        ("time_shift", Unanswered),
-        ("values", Unanswered),
-    ],
-};
-
-/// Keys of a segment.
-pub(super) const SEGMENT_KEYS: Keys = Keys {
-    object: "segment",
-    keys: &[
-        ("name", Answered),
-        ("sql", Answered),
-        ("title", Answered),
-        ("description", Answered),
-        ("public", Answered),
-        ("shown", Answered),
-        ("meta", Answered),
-        ("aliases", Accepted),
-    ],
-};
-
-/// Keys of a join.
-pub(super) const JOIN_KEYS: Keys = Keys {
-    object: "join",
-    keys: &[("name", Answered), ("sql", Answered), ("relationship", Answered)],
-};
-
-/// Keys of a custom granularity.
-pub(super) const GRANULARITY_KEYS: Keys = Keys {
-    object: "granularity",
-    keys: &[
-        ("name", Answered),
-        ("title", Answered),
-        ("interval", Answered),
-        ("origin", Answered),
-        ("offset", Answered),
-        ("sql", Unanswered),
-    ],
-};
-
-/// Keys of a view.
-pub(super) const VIEW_KEYS: Keys = Keys {
-    object: "view",
-    keys: &[
-        ("name", Answered),
-        ("title", Answered),
-        ("description", Answered),
-        ("public", Answered),
-        ("shown", Answered),
-        ("meta", Answered),
-        ("extends", Answered),
-        ("cubes", Answered),
-        ("measures", Answered),
-        ("dimensions", Answered),
-        ("segments", Answered),
-        ("folders", Answered),
-        ("default_filters", Answered),
-        ("access_policy", Answered),
-        ("view_group", Answered),
-        ("view_groups", Answered),
-    ],
-};
-
-/// Keys of an element of a view's `cubes`.
-pub(super) const VIEW_CUBE_KEYS: Keys = Keys {
-    object: "cubes",
-    keys: &[
-        ("join_path", Answered),
-        ("includes", Answered),
-        ("excludes", Answered),
-        ("prefix", Answered),
-        ("alias", Answered),
-        ("split", Answered),
-    ],
-};
-
-/// Keys of an element of a view's `includes`.
-pub(super) const INCLUDED_MEMBER_KEYS: Keys = Keys {
-    object: "includes",
-    keys: &[
-        ("name", Answered),
-        ("alias", Answered),
-        ("title", Answered),
-        ("description", Answered),
-        ("format", Answered),
-        ("currency", Answered),
-        ("meta", Answered),
-    ],
-};
-
-/// Keys of a folder.
-pub(super) const FOLDER_KEYS: Keys = Keys {
-    object: "folder",
-    keys: &[("name", Answered), ("includes", Answered)],
-};
-
-/// Keys of a condition that holds by default.
-pub(super) const DEFAULT_FILTER_KEYS: Keys = Keys {
-    object: "default_filters",
-    keys: &[
-        ("member", Answered),
-        ("operator", Answered),
-        ("values", Answered),
-        ("unless", Answered),
-    ],
-};
-
-/// Keys of a view group.
-pub(super) const VIEW_GROUP_KEYS: Keys = Keys {
-    object: "view group",
-    keys: &[
-        ("name", Answered),
-        ("title", Answered),
-        ("description", Answered),
-        ("views", Answered),
-        ("includes", Answered),
-    ],
-};
-
-/// Keys of a hierarchy.
-pub(super) const HIERARCHY_KEYS: Keys = Keys {
-    object: "hierarchy",
-    keys: &[
-        ("name", Answered),
-        ("title", Answered),
-        ("public", Answered),
-        ("levels", Answered),
-    ],
-};
-
-/// Keys of an access policy.
-pub(super) const POLICY_KEYS: Keys = Keys {
-    object: "accessPolicy",
-    keys: &[
-        ("group", Answered),
-        ("groups", Answered),
-        ("role", Answered),
-        ("conditions", Answered),
-        ("member_level", Answered),
-        ("member_masking", Answered),
-        ("row_level", Answered),
-    ],
-};
-
-/// Keys of a condition of an access policy.
-pub(super) const POLICY_CONDITION_KEYS: Keys = Keys {
-    object: "condition",
-    keys: &[("if", Answered)],
-};
-
-/// Keys of `member_level` and `member_masking`.
-pub(super) const MEMBER_RULE_KEYS: Keys = Keys {
-    object: "memberLevel",
-    keys: &[("includes", Answered), ("excludes", Answered)],
-};
-
-/// Keys of `row_level`.
-pub(super) const ROW_LEVEL_KEYS: Keys = Keys {
-    object: "rowLevel",
-    keys: &[("filters", Answered), ("allow_all", Answered)],
-};
-
-/// Keys of a filter of `row_level`.
-pub(super) const POLICY_FILTER_KEYS: Keys = Keys {
-    object: "filter",
-    keys: &[
-        ("member", Answered),
-        ("operator", Answered),
-        ("values", Answered),
-        ("and", Answered),
-        ("or", Answered),
-    ],
-};
-
-/// Keys of a funnel.
-pub(super) const FUNNEL_KEYS: Keys = Keys {
-    object: "funnel",
-    keys: &[
-        ("name", Answered),
-        ("seconds_to_convert", Answered),
-        ("steps", Answered),
-        ("rule", Answered),
-    ],
-};
-
-/// Keys of a funnel's step.
-pub(super) const STEP_KEYS: Keys = Keys {
-    object: "step",
-    keys: &[("name", Answered), ("target", Answered), ("action", Answered)],
-};
 
 #[cfg(test)]
 mod tests;

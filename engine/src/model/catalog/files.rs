@@ -159,7 +159,7 @@ impl Search {
 }
 
 fn is_yaml(base: &str) -> bool {
-    !base.starts_with('.') && [".yml", ".yaml"].iter().any(|ending| base.ends_with(ending))
+    !base.starts_with('.') && [".yml", ".yaml", ".jinja"].iter().any(|ending| base.ends_with(ending))
 }
 
 /// The text of a file, bounded.

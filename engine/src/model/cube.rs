@@ -1,7 +1,10 @@
 //! A cube: a relation and the members that can be asked of it.
 
 use super::title::titleize;
-use super::{AccessPolicy, Dimension, Funnel, Hierarchy, Join, Measure, Member, Segment, SqlTemplate, View};
+use super::{
+    AccessPolicy, Dimension, Funnel, Hierarchy, Join, Measure, Member, PreAggregation, RefreshKey, Segment,
+    SqlTemplate, View,
+};
 use std::fmt;
 use std::sync::Arc;
 
@@ -58,6 +61,18 @@ pub struct Cube {
     pub hierarchies: Vec<Hierarchy>,
     /// Who may see what of it; without any everybody sees everything.
     pub access_policy: Vec<AccessPolicy>,
+    /// What the author wants stored in advance; no answer depends on it.
+    pub pre_aggregations: Vec<PreAggregation>,
+    /// When Cube would ask the database anew; answers here are always fresh.
+    pub refresh_key: Option<RefreshKey>,
+    /// Name of the cube in generated SQL.
+    pub sql_alias: Option<String>,
+    /// Name of Cube's data source; here there is one.
+    pub data_source: Option<String>,
+    /// Whether it is a calendar of its own granularities.
+    pub calendar: bool,
+    /// The cube or view that this one extends.
+    pub extends: Option<String>,
     /// Free-form `meta`.
     pub meta: Option<serde_json::Value>,
     /// Set on a cube that exists only as another name of a cube; such cubes answer queries but are not in meta.
@@ -84,6 +99,12 @@ impl Cube {
             joins: Vec::new(),
             hierarchies: Vec::new(),
             access_policy: Vec::new(),
+            pre_aggregations: Vec::new(),
+            refresh_key: None,
+            sql_alias: None,
+            data_source: None,
+            calendar: false,
+            extends: None,
             meta: None,
             alias_of: None,
             unsupported: Vec::new(),

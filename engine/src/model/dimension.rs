@@ -16,6 +16,8 @@ pub enum DimensionType {
     Time,
     /// A pair of coordinates.
     Geo,
+    /// One of a fixed list of values that no row has; members choose their SQL by it.
+    Switch,
 }
 
 impl DimensionType {
@@ -26,6 +28,7 @@ impl DimensionType {
         DimensionType::Boolean,
         DimensionType::Time,
         DimensionType::Geo,
+        DimensionType::Switch,
     ];
 
     /// The type of this name.
@@ -33,7 +36,15 @@ impl DimensionType {
         DimensionType::ALL.iter().copied().find(|kind| kind.name() == name)
     }
 
-    /// The name in YAML and in meta.
+    /// The name in meta and annotations.
+    pub fn wire(self) -> &'static str {
+        match self {
+            DimensionType::Switch => "string",
+            kind => kind.name(),
+        }
+    }
+
+    /// The name in YAML.
     pub fn name(self) -> &'static str {
         match self {
             DimensionType::String => "string",
@@ -41,6 +52,7 @@ impl DimensionType {
             DimensionType::Boolean => "boolean",
             DimensionType::Time => "time",
             DimensionType::Geo => "geo",
+            DimensionType::Switch => "switch",
         }
     }
 }
@@ -73,8 +85,57 @@ pub enum DimensionSql {
         /// Degrees east.
         longitude: SqlTemplate,
     },
+    /// `type: switch`: these values; no row has one.
+    Switch(Vec<String>),
     /// A column that the funnel planner makes; only in funnel cubes.
     Funnel,
+}
+
+/// Which way the values of a dimension are ordered, for user interfaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SortOrder {
+    /// Least first.
+    Asc,
+    /// Greatest first.
+    Desc,
+}
+
+impl SortOrder {
+    /// The name in YAML and in meta.
+    pub fn name(self) -> &'static str {
+        match self {
+            SortOrder::Asc => "asc",
+            SortOrder::Desc => "desc",
+        }
+    }
+}
+
+/// Where a [`Link`] leads.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LinkTarget {
+    /// SQL that makes an address.
+    Url(SqlTemplate),
+    /// The id of a dashboard.
+    Dashboard(String),
+}
+
+/// A link from a dimension's values, for user interfaces.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Link {
+    /// Name.
+    pub name: String,
+    /// What is shown.
+    pub label: String,
+    /// Where it leads.
+    pub target: Option<LinkTarget>,
+    /// Name of an icon.
+    pub icon: Option<String>,
+    /// `blank` or `self`: the window it opens in.
+    pub window: Option<String>,
+    /// Whether it is the one to follow by default.
+    pub primary: bool,
+    /// Names of the parameters that are added to the address.
+    pub params: Vec<String>,
 }
 
 /// A dimension.
@@ -104,6 +165,14 @@ pub struct Dimension {
     pub currency: Option<String>,
     /// Free-form `meta`.
     pub meta: Option<serde_json::Value>,
+    /// Order of its values in user interfaces.
+    pub order: Option<SortOrder>,
+    /// Full name of the dimension that identifies what this one names.
+    pub key: Option<String>,
+    /// Links from its values.
+    pub links: Vec<Link>,
+    /// The values of `case: {switch: …}`, in the order of its branches.
+    pub switch_values: Vec<String>,
     /// Granularities of the author's own.
     pub granularities: Vec<Granularity>,
     /// Whether its SQL is a measure of a joined cube, computed for each row of this cube.
@@ -137,6 +206,10 @@ impl Dimension {
             format: None,
             currency: None,
             meta: None,
+            order: None,
+            key: None,
+            links: Vec::new(),
+            switch_values: Vec::new(),
             granularities: Vec::new(),
             sub_query: false,
             propagate_filters_to_sub_query: false,

@@ -262,6 +262,8 @@ pub struct Granularity {
     pub origin: Option<String>,
     /// Shift of the natural edges as written, for instance `-1 day`.
     pub offset: Option<String>,
+    /// SQL of a calendar's author in place of the natural edges; buckets of it are not answered.
+    pub sql: Option<super::SqlTemplate>,
     rule: Rule,
     /// How far instants are moved before they are cut.
     shift: Option<Interval>,
@@ -324,6 +326,7 @@ impl Granularity {
             interval: interval.to_owned(),
             origin: origin.map(str::to_owned),
             offset: offset.map(str::to_owned),
+            sql: None,
             rule,
             shift: None,
             edges: None,
@@ -415,7 +418,12 @@ impl Granularity {
 
 /// Reads an origin: `YYYY`, `YYYY-MM`, `YYYY-MM-DD` or a date with a time, `T` or a blank between.
 fn parse_origin(text: &str) -> Result<NaiveDateTime, String> {
-    let wrong = || format!("`{text}` is no origin: write `YYYY-MM-DD` or `YYYY-MM-DD HH:mm:ss`");
+    let wrong = || {
+        format!(
+            "`{text}` is no origin: Origin should be valid date-only form: YYYY[-MM[-DD]] or date-time form: \
+             YYYY-MM-DD[T]HH:mm[:ss[.sss[Z]]]"
+        )
+    };
     let plain = text.trim().trim_end_matches('Z').replacen(' ', "T", 1);
     for format in ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"] {
         if let Ok(moment) = NaiveDateTime::parse_from_str(&plain, format) {

@@ -83,13 +83,17 @@ fn run(file: &str, text: &str, others: &[(String, String)]) -> Result<String, (u
         Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
     });
     for (name, text) in others {
-        environment.add_template(name, text).map_err(|error| explain(file, &error))?;
+        environment
+            .add_template(name, text)
+            .map_err(|error| explain(file, &error))?;
     }
-    environment.add_template(file, text).map_err(|error| explain(file, &error))?;
+    environment
+        .add_template(file, text)
+        .map_err(|error| explain(file, &error))?;
     let template = environment.get_template(file).map_err(|error| explain(file, &error))?;
     let mut out = Bounded { bytes: Vec::new() };
     template
-        .render_to_write((), &mut out)
+        .render_captured_to((), &mut out)
         .map_err(|error| explain(file, &error))?;
     String::from_utf8(out.bytes).map_err(|_| (1, "the template makes no UTF-8 text".to_owned()))
 }
@@ -98,8 +102,7 @@ fn json(value: &Value) -> Result<String, minijinja::Error> {
     if value.is_undefined() {
         return Ok("null".to_owned());
     }
-    serde_json::to_string(value)
-        .map_err(|error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string()))
+    serde_json::to_string(value).map_err(|error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string()))
 }
 
 /// What is written, as long as a model file may be.
@@ -132,7 +135,8 @@ fn explain(file: &str, error: &minijinja::Error) -> (u32, String) {
     let here = [cause, error].into_iter().find(|error| error.name() == Some(file));
     let line = here.and_then(minijinja::Error::line).map_or(1, line_number);
     let detail = cause.detail().unwrap_or_default();
-    let name = detail.split_whitespace().next().unwrap_or(detail);
+    let name = detail.strip_suffix(" is unknown").unwrap_or(detail);
+    let name = name.rsplit(' ').next().unwrap_or(name);
     let what = match cause.kind() {
         ErrorKind::UnknownFunction | ErrorKind::UnknownFilter | ErrorKind::UnknownTest => format!(
             "`{name}` is not known: functions and filters of Python's `globals.py` cannot run here; write what it makes \
@@ -176,7 +180,13 @@ fn marked(text: &str) -> String {
                     }
                     None => break,
                 },
-                None => match rest.find("{{").into_iter().chain(rest.find("{%")).chain(rest.find("{#")).min() {
+                None => match rest
+                    .find("{{")
+                    .into_iter()
+                    .chain(rest.find("{%"))
+                    .chain(rest.find("{#"))
+                    .min()
+                {
                     Some(at) => {
                         let open = rest.get(at..at + 2).unwrap_or_default();
                         closing = Some(match open {

@@ -7,6 +7,7 @@ pub mod catalog;
 pub mod cube;
 pub mod dimension;
 pub mod expression;
+pub mod format;
 pub mod funnel;
 pub mod granularity;
 pub mod hierarchy;
@@ -16,6 +17,8 @@ pub mod measure;
 pub mod policy;
 pub mod problem;
 mod read;
+pub mod refresh;
+pub mod rollup;
 pub mod segment;
 pub mod stage;
 pub mod template;
@@ -26,7 +29,7 @@ mod yaml;
 
 pub use catalog::{Builtin, Catalog, CatalogOptions};
 pub use cube::{Cube, CubeSource, Location};
-pub use dimension::{CaseLabel, Dimension, DimensionSql, DimensionType};
+pub use dimension::{CaseLabel, Dimension, DimensionSql, DimensionType, Link, LinkTarget, SortOrder};
 pub use expression::Expression;
 pub use funnel::{Funnel, FunnelRule, FunnelStep};
 pub use granularity::{Granularity, Interval, TimeUnit};
@@ -35,6 +38,8 @@ pub use join::{Join, Relationship};
 pub use measure::{Measure, MeasureType};
 pub use policy::{AccessPolicy, Asker, Audience, Choice, Mask, MemberRule, RowFilter, RowLevel};
 pub use problem::{Problem, Severity};
+pub use refresh::RefreshKey;
+pub use rollup::{PreAggregation, RollupIndex, RollupKind, RollupTime};
 pub use segment::Segment;
 pub use stage::{
     Grain, MultiStage, RollingWindow, ShiftDirection, StageCondition, StageFilter, StageOrder, TimeShift, WindowBound,

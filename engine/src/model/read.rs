@@ -2,9 +2,11 @@
 //!
 //! What needs other files (references, `extends`, duplicate cubes) is left to `validate`.
 
+mod dimension;
 mod funnel;
 mod member;
 mod policy;
+mod rollup;
 mod stage;
 mod view;
 
@@ -14,7 +16,10 @@ pub(super) use view::{RawFolder, RawFolderItem, RawInclude, RawIncluded, RawView
 use super::template::SqlTemplate;
 use super::view::ViewGroup;
 use super::yaml::{self, CUBE_KEYS, FILE_KEYS, HIERARCHY_KEYS, JOIN_KEYS, Key, Keys, Node, Use, Value};
-use super::{AccessPolicy, CubeSource, Dimension, Hierarchy, Join, Location, Measure, Problem, Relationship, Segment};
+use super::{
+    AccessPolicy, CubeSource, Dimension, Hierarchy, Join, Location, Measure, PreAggregation, Problem, RefreshKey,
+    Relationship, Segment,
+};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -36,6 +41,12 @@ pub(super) struct RawCube {
     /// Levels are as written.
     pub hierarchies: Vec<Hierarchy>,
     pub access_policy: Vec<AccessPolicy>,
+    /// Names in it are as written.
+    pub pre_aggregations: Vec<PreAggregation>,
+    pub refresh_key: Option<RefreshKey>,
+    pub sql_alias: Option<String>,
+    pub data_source: Option<String>,
+    pub calendar: Option<bool>,
     pub meta: Option<serde_json::Value>,
     pub unsupported: Vec<(String, Location)>,
     /// A key of the cube without which every answer would be wrong.
@@ -62,6 +73,11 @@ impl RawCube {
             joins: Vec::new(),
             hierarchies: Vec::new(),
             access_policy: Vec::new(),
+            pre_aggregations: Vec::new(),
+            refresh_key: None,
+            sql_alias: None,
+            data_source: None,
+            calendar: None,
             meta: None,
             unsupported: Vec::new(),
             blocked: None,
@@ -325,6 +341,18 @@ impl Reader {
                 cube.hierarchies.extend(reader.hierarchy(node));
             });
         }
+        if let Some(list) = fields.get("pre_aggregations") {
+            self.each(list, "preAggregations", |reader, node| {
+                cube.pre_aggregations.extend(reader.pre_aggregation(node));
+            });
+        }
+        if let Some(node) = fields.get("refresh_key") {
+            let line = fields.line("refresh_key", node.line);
+            cube.refresh_key = self.refresh_key(node, line, "refreshKey", true);
+        }
+        cube.sql_alias = self.text(&fields, "sql_alias", "");
+        cube.data_source = self.text(&fields, "data_source", "");
+        cube.calendar = self.boolean(&fields, "calendar", "");
         self.duplicates(&cube);
         self.content.cubes.push(cube);
     }
@@ -359,10 +387,6 @@ impl Reader {
                 Some(segment) => cube.segments.push(segment),
                 None => cube.failed.extend(node.named()),
             });
-        }
-        for (key, line) in fields.used(Use::Noted) {
-            self.warning(line, format!("`{key}` is not answered yet"));
-            cube.unsupported.push((key.to_owned(), self.at(line)));
         }
         for (key, line) in fields.used(Use::Unanswered) {
             self.warning(
@@ -460,14 +484,18 @@ impl Reader {
         let measures = cube.measures.iter().map(|m| ("measure", &m.name, &m.location));
         let dimensions = cube.dimensions.iter().map(|d| ("dimension", &d.name, &d.location));
         let segments = cube.segments.iter().map(|s| ("segment", &s.name, &s.location));
-        for (kind, name, location) in measures.chain(dimensions).chain(segments) {
+        let rollups = cube.pre_aggregations.iter();
+        let rollups = rollups.map(|p| ("preAggregation", &p.name, &p.location));
+        let hierarchies = cube.hierarchies.iter().map(|h| ("hierarchies", &h.name, &h.location));
+        let others = rollups.chain(hierarchies);
+        for (kind, name, location) in measures.chain(dimensions).chain(segments).chain(others) {
             if !seen.insert((kind, name)) {
                 let message = format!(
                     "Member names must be unique within a cube. Found duplicate {kind} '{name}' in cube '{}'.",
                     cube.name
                 );
                 self.error(location.line, message);
-            } else if ["measure", "dimension", "segment"]
+            } else if ["measure", "dimension", "segment", "preAggregation", "hierarchies"]
                 .iter()
                 .any(|k| *k != kind && seen.contains(&(*k, name.as_str())))
             {

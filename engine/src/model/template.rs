@@ -174,7 +174,10 @@ fn is_name(text: &str) -> bool {
 
 fn piece(inner: &str) -> Result<Piece, String> {
     if inner.starts_with('{') || inner.starts_with('%') {
-        return Err(format!("`{{{}` is no reference: a Jinja tag that was not rendered", head(inner)));
+        return Err(format!(
+            "`{{{}` is no reference: a Jinja tag that was not rendered",
+            head(inner)
+        ));
     }
     let first = inner.split(['.', '(', '[']).next().unwrap_or_default().trim();
     if CONTEXT_NAMES.contains(&first) {

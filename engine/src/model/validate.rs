@@ -3,6 +3,7 @@
 
 mod extend;
 mod groups;
+mod others;
 mod policy;
 mod references;
 mod views;
@@ -10,7 +11,7 @@ mod views;
 use super::read::{FileContent, RawCube, RawView, is_member_path};
 use super::title::titleize;
 use super::view::ViewGroup;
-use super::{Cube, CubeSource, Dimension, Hierarchy, Location, Measure, Problem, Segment};
+use super::{Cube, CubeSource, Dimension, Location, Measure, MeasureType, Problem, Segment};
 use extend::{across_kinds, merge, rename_cube, templates};
 use indexmap::IndexMap;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -248,39 +249,16 @@ fn finish(raw: &RawCube, alias_of: Option<&str>, known: &Known<'_>, problems: &m
             error(at, format!("{unknown} is not defined"));
         }
     });
-    for measure in &mut raw.measures {
-        for drill in &mut measure.drill_members {
-            match full_name(drill, &own, &names, known) {
-                Some(full) => *drill = full,
-                None => error(&measure.location, format!("{drill} is not defined")),
-            }
-        }
-        if let Some(stage) = &mut measure.multi_stage {
-            let location = stage.location.clone();
-            stage.names_mut(&mut |name| match grain_name(name, &own, &names, known) {
-                Some(full) => *name = full,
-                None => error(&location, format!("{name} is not defined")),
-            });
-        }
-    }
-    for hierarchy in &mut raw.hierarchies {
-        levels(hierarchy, &own, &names, known, &mut error);
-    }
-    if !raw.joins.is_empty() && !raw.dimensions.iter().any(|dimension| dimension.primary_key) {
-        let message = format!(
-            "primary key for '{own}' is required when join is defined in order to make aggregates work properly"
-        );
-        error(&raw.location, message);
-    }
-    for join in raw.joins.iter().filter(|join| !known.has(&join.target, None)) {
-        error(&join.location, format!("Cube {} doesn't exist", join.target));
-    }
+    look_up_measures(&mut raw, &own, &names, known, &mut error);
+    others::look_up(&mut raw, &own, &names, known, &mut error);
+    check_joins(&raw, known, &mut error);
     let hierarchies = &raw.hierarchies;
     let has_member = |name: &str| names.contains(name) || hierarchies.iter().any(|h| h.name == name);
     policy::resolve(&mut raw.access_policy, &own, has_member, &mut error);
     for measure in &raw.measures {
         policy::check_measure_mask(measure.mask.as_ref(), &measure.name, &measure.location, &mut error);
     }
+    problems.extend(others::rollups(&mut raw, &own, &names, known));
     block(&mut raw);
     Cube {
         title: raw.title.unwrap_or_else(|| titleize(&raw.name)),
@@ -294,6 +272,12 @@ fn finish(raw: &RawCube, alias_of: Option<&str>, known: &Known<'_>, problems: &m
         joins: raw.joins,
         hierarchies: raw.hierarchies,
         access_policy: raw.access_policy,
+        pre_aggregations: raw.pre_aggregations,
+        refresh_key: raw.refresh_key,
+        sql_alias: raw.sql_alias,
+        data_source: raw.data_source,
+        calendar: raw.calendar.unwrap_or(false),
+        extends: raw.extends.map(|(parent, _)| parent),
         meta: raw.meta,
         alias_of: alias_of.map(str::to_owned),
         unsupported: raw.unsupported,
@@ -301,19 +285,46 @@ fn finish(raw: &RawCube, alias_of: Option<&str>, known: &Known<'_>, problems: &m
     }
 }
 
-/// Gives the levels of a hierarchy their full names.
-fn levels(
-    hierarchy: &mut Hierarchy,
+/// Gives drill members and the names of stages their full names.
+fn look_up_measures(
+    raw: &mut RawCube,
     own: &str,
     names: &HashSet<String>,
     known: &Known<'_>,
     error: &mut impl FnMut(&Location, String),
 ) {
-    for level in &mut hierarchy.levels {
-        match full_name(level, own, names, known) {
-            Some(full) => *level = full,
-            None => error(&hierarchy.location, format!("{level} is not defined")),
+    for measure in &mut raw.measures {
+        for drill in &mut measure.drill_members {
+            match full_name(drill, own, names, known) {
+                Some(full) => *drill = full,
+                None => error(&measure.location, format!("{drill} is not defined")),
+            }
         }
+        if let Some(stage) = &mut measure.multi_stage {
+            let location = stage.location.clone();
+            stage.names_mut(&mut |name| match grain_name(name, own, names, known) {
+                Some(full) => *name = full,
+                None => error(&location, format!("{name} is not defined")),
+            });
+        }
+    }
+}
+
+fn check_joins(raw: &RawCube, known: &Known<'_>, error: &mut impl FnMut(&Location, String)) {
+    let multiplied = |measure: &Measure| {
+        use MeasureType::{Avg, Count, Number, Sum};
+        [Count, Sum, Avg, Number].contains(&measure.kind)
+    };
+    let keyless = !raw.dimensions.iter().any(|dimension| dimension.primary_key);
+    if !raw.joins.is_empty() && keyless && raw.measures.iter().any(multiplied) {
+        let message = format!(
+            "primary key for '{}' is required when join is defined in order to make aggregates work properly",
+            raw.name
+        );
+        error(&raw.location, message);
+    }
+    for join in raw.joins.iter().filter(|join| !known.has(&join.target, None)) {
+        error(&join.location, format!("Cube {} doesn't exist", join.target));
     }
 }
 

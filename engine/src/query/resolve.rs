@@ -218,6 +218,11 @@ pub fn owner_path(cube: &Cube, member: &str) -> String {
 /// `Invalid` when there is none.
 pub fn granularity(path: &str, dimension: &Dimension, name: &str) -> Result<Granularity> {
     if let Some(own) = dimension.granularities.iter().find(|g| g.name == name) {
+        if own.sql.is_some() {
+            return Err(Error::invalid(format!(
+                "granularity \"{name}\" of {path} has SQL of its own, which is not answered yet"
+            )));
+        }
         return Ok(own.clone());
     }
     match TimeUnit::from_name(name) {

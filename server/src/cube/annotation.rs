@@ -2,7 +2,7 @@
 
 use super::formats;
 use super::members::{Found, Members};
-use engine::model::{Dimension, DimensionType, Granularity, Measure, Member, Model, Segment};
+use engine::model::{Dimension, Granularity, Measure, Member, Model, Segment};
 use serde_json::{Map, Value, json};
 
 /// The `annotation` of an answer.
@@ -40,7 +40,8 @@ fn measure(model: &Model, found: &Found<'_, Measure>) -> Value {
     let member = found.member;
     let mut item = titles(&found.cube.title, &member.short_title, member.description.as_deref());
     item.insert("type".to_owned(), json!(member.kind.row().wire));
-    put_display(&mut item, member.format.as_ref(), member.currency.as_deref(), false);
+    put(&mut item, "format", member.format.as_ref().map(formats::of_measure));
+    put(&mut item, "currency", member.currency.as_ref().map(|c| json!(c)));
     put(&mut item, "meta", member.meta.clone());
     item.insert("drillMembers".to_owned(), json!(member.drill_members));
     item.insert("drillMembersGrouped".to_owned(), drill_grouped(model, member));
@@ -50,13 +51,13 @@ fn measure(model: &Model, found: &Found<'_, Measure>) -> Value {
 fn dimension(found: &Found<'_, Dimension>) -> Value {
     let member = found.member;
     let mut item = titles(&found.cube.title, &member.short_title, member.description.as_deref());
-    item.insert("type".to_owned(), json!(member.kind.name()));
-    put_display(
+    item.insert("type".to_owned(), json!(member.kind.wire()));
+    put(
         &mut item,
-        member.format.as_ref(),
-        member.currency.as_deref(),
-        member.kind == DimensionType::Time,
+        "format",
+        member.format.as_ref().map(|f| formats::of_dimension(f, member.kind)),
     );
+    put(&mut item, "currency", member.currency.as_ref().map(|c| json!(c)));
     put(&mut item, "meta", member.meta.clone());
     Value::Object(item)
 }
@@ -82,12 +83,6 @@ pub fn put(item: &mut Map<String, Value>, key: &str, value: Option<Value>) {
     if let Some(value) = value {
         item.insert(key.to_owned(), value);
     }
-}
-
-/// Sets `format` and `currency`.
-pub fn put_display(item: &mut Map<String, Value>, format: Option<&Value>, currency: Option<&str>, is_time: bool) {
-    put(item, "format", format.map(|f| formats::wire(f, is_time)));
-    put(item, "currency", currency.map(|c| json!(c)));
 }
 
 /// `drillMembersGrouped`: the drill members by kind.
@@ -116,7 +111,9 @@ pub fn custom_granularity(own: &Granularity) -> Value {
     let mut item = Map::new();
     item.insert("name".to_owned(), json!(own.name));
     item.insert("title".to_owned(), json!(own.title));
-    item.insert("interval".to_owned(), json!(own.interval));
+    if own.sql.is_none() {
+        item.insert("interval".to_owned(), json!(own.interval));
+    }
     put(&mut item, "offset", own.offset.as_ref().map(|o| json!(o)));
     put(&mut item, "origin", own.origin.as_ref().map(|o| json!(o)));
     Value::Object(item)

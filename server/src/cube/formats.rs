@@ -1,5 +1,7 @@
 //! Display formats of members: the names that models use and what clients get.
 
+use engine::model::DimensionType;
+use engine::model::format::named;
 use serde_json::{Map, Value, json};
 
 #[cfg(test)]
@@ -12,34 +14,32 @@ const NAMED: &[(&str, Option<&str>)] = &[
     ("currency", Some("$,.2~f")),
     ("imageUrl", None),
     ("link", None),
-    ("id", None),
 ];
 
-/// Families of formats with a number of decimals, as in `percent_1`: name, text before and after the decimals.
-const WITH_DECIMALS: &[(&str, &str, &str)] = &[
-    ("number", ",.", "f"),
-    ("percent", ".", "%"),
-    ("currency", "$,.", "f"),
-    ("accounting", "(,.", "f"),
-    ("abbr", ",.", "s"),
-];
-
-/// Decimals when a family is named without a number.
-const DECIMALS_DEFAULT: u8 = 2;
-
-/// The wire form of a member's `format`.
-pub fn wire(format: &Value, is_time: bool) -> Value {
+/// The wire form of a dimension's `format`.
+pub fn of_dimension(format: &Value, kind: DimensionType) -> Value {
     let Some(name) = format.as_str() else {
         return format.clone();
     };
-    if NAMED.iter().any(|(known, _)| *known == name) {
+    if let Some(value) = named(name) {
+        return json!({"type": "custom-numeric", "value": value, "alias": name});
+    }
+    let standard = NAMED.iter().any(|(known, _)| *known == name);
+    match kind {
+        DimensionType::Time if !standard => json!({"type": "custom-time", "value": name}),
+        DimensionType::Number if !standard => json!({"type": "custom-numeric", "value": name}),
+        _ => format.clone(),
+    }
+}
+
+/// The wire form of a measure's `format`.
+pub fn of_measure(format: &Value) -> Value {
+    let Some(name) = format.as_str() else {
         return format.clone();
-    }
-    if is_time {
-        return json!({"type": "custom-time", "value": name});
-    }
-    match with_decimals(name) {
+    };
+    match named(name) {
         Some(value) => json!({"type": "custom-numeric", "value": value, "alias": name}),
+        None if NAMED.iter().any(|(known, _)| *known == name) => format.clone(),
         None => json!({"type": "custom-numeric", "value": name}),
     }
 }
@@ -47,14 +47,11 @@ pub fn wire(format: &Value, is_time: bool) -> Value {
 /// `formatDescription` of a numeric member.
 pub fn description(format: Option<&Value>, currency: Option<&str>) -> Value {
     let name = format.and_then(Value::as_str).unwrap_or("number");
-    let named = NAMED.iter().find(|(known, _)| *known == name);
-    let (name, specifier) = match named {
-        Some((name, Some(specifier))) => (*name, (*specifier).to_owned()),
-        Some((_, None)) => ("number", ",.2~f".to_owned()),
-        None => match with_decimals(name) {
-            Some(value) => (name.split('_').next().unwrap_or(name), value),
-            None => ("custom", name.to_owned()),
-        },
+    let (name, specifier) = match (named(name), NAMED.iter().find(|(known, _)| *known == name)) {
+        (Some(value), _) => (name, value),
+        (None, Some((name, Some(specifier)))) => (*name, (*specifier).to_owned()),
+        (None, Some((_, None))) => ("number", ",.2~f".to_owned()),
+        (None, None) => ("custom", name.to_owned()),
     };
     let mut description = Map::new();
     description.insert("name".to_owned(), json!(name));
@@ -63,13 +60,4 @@ pub fn description(format: Option<&Value>, currency: Option<&str>) -> Value {
         description.insert("currency".to_owned(), json!(currency));
     }
     Value::Object(description)
-}
-
-fn with_decimals(name: &str) -> Option<String> {
-    let (family, decimals) = match name.rsplit_once('_') {
-        Some((family, digits)) => (family, digits.parse::<u8>().ok().filter(|n| *n <= 9)?),
-        None => (name, DECIMALS_DEFAULT),
-    };
-    let (_, before, after) = WITH_DECIMALS.iter().find(|(known, _, _)| *known == family)?;
-    Some(format!("{before}{decimals}{after}"))
 }

@@ -154,7 +154,8 @@ async fn act(app: &SharedApp, action: Action, method: Method, request: Request) 
         Action::DryRun => dry_run::dry_run(&model(), &batch()?)?.to_string(),
         Action::Meta => {
             let only_views = params.text("onlyViews") == Some("true");
-            meta::meta(&model(), &context.asker(), params.has("extended"), only_views).to_string()
+            let body = meta::body(&model(), &context.asker(), params.has("extended"), only_views);
+            return Ok(json_response(StatusCode::OK, body));
         }
         Action::RefreshNothing => "{\"finished\":true}".to_owned(),
         Action::Jobs => "[]".to_owned(),

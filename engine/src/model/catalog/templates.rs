@@ -9,7 +9,10 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// The line and a message for the user.
-pub(super) fn text(file: &Found, all: &BTreeMap<Arc<str>, &Found>) -> Result<(String, Option<Rendered>), (u32, String)> {
+pub(super) fn text(
+    file: &Found,
+    all: &BTreeMap<Arc<str>, &Found>,
+) -> Result<(String, Option<Rendered>), (u32, String)> {
     let text = files::text(file).map_err(|message| (1, message))?;
     if !jinja::is_template(&text) {
         return Ok((text, None));

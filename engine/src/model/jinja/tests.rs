@@ -17,9 +17,16 @@ cubes:
 ";
     let out = rendered(text);
     assert!(out.text.contains("name: \"au\""), "{}", out.text);
-    assert!(out.text.contains("SELECT sum(us) FROM us_orders WHERE {CUBE}.x = 1"), "{}", out.text);
+    assert!(
+        out.text.contains("SELECT sum(us) FROM us_orders WHERE {CUBE}.x = 1"),
+        "{}",
+        out.text
+    );
     assert_eq!(out.text.matches("title: First").count(), 1);
-    assert_eq!(rendered("a: {{ none }} {{ missing }} {{ [1, true] }} {{ {'a': 'b'} }}").text, "a: null null [1,true] {\"a\":\"b\"}");
+    assert_eq!(
+        rendered("a: {{ none }} {{ missing }} {{ [1, true] }} {{ {'a': 'b'} }}").text,
+        "a: null null [1,true] {\"a\":\"b\"}"
+    );
 }
 
 #[test]
@@ -27,7 +34,11 @@ fn lines_point_to_the_template() {
     let text = "{# two\nlines #}\ncubes:\n{%- for n in range(2) %}\n  - name: c{{ n }}\n    foo: 1\n{%- endfor %}\nviews: []\n";
     let out = rendered(text);
     let at = |needle: &str| {
-        let found = out.text.lines().zip(&out.lines).filter(|(line, _)| line.contains(needle));
+        let found = out
+            .text
+            .lines()
+            .zip(&out.lines)
+            .filter(|(line, _)| line.contains(needle));
         found.map(|(_, line)| *line).collect::<Vec<u32>>()
     };
     assert_eq!(at("cubes:"), [3]);
@@ -38,7 +49,10 @@ fn lines_point_to_the_template() {
 #[test]
 fn others_are_imported_and_included() {
     let others = [
-        ("m.jinja".to_owned(), "{% macro hello(x) %}hi {{ x | safe }}{% endmacro %}".to_owned()),
+        (
+            "m.jinja".to_owned(),
+            "{% macro hello(x) %}hi {{ x | safe }}{% endmacro %}".to_owned(),
+        ),
         ("part.yml".to_owned(), "b: 2".to_owned()),
     ];
     let text = "{% import 'm.jinja' as m %}\na: {{ m.hello('you') }}\n{% include \"part.yml\" %}\n";
@@ -55,7 +69,11 @@ fn what_cannot_be_is_told_with_its_line() {
         ("\n{% import 'none.jinja' as x %}", 2, "none.jinja"),
         ("a: {{ env_var('HOME') }}", 1, "the environment is not read"),
         ("a:\n{% for %}", 2, "syntax error"),
-        ("{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}", 1, "too"),
+        (
+            "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}",
+            1,
+            "too",
+        ),
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", 1, "recursion"),
     ];
     for (text, line, message) in cases {

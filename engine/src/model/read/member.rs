@@ -5,8 +5,8 @@ use super::super::title::titleize;
 use super::super::yaml::{self, DIMENSION_KEYS, GRANULARITY_KEYS, Keys, MEASURE_KEYS, Node, SEGMENT_KEYS, Use, Value};
 use super::super::{
     CaseLabel, Dimension, DimensionSql, DimensionType, Granularity, Measure, MeasureType, Segment, SqlTemplate,
-    TimeUnit,
 };
+use super::dimension::switch_values;
 use super::{Fields, Reader, is_identifier, join_path};
 
 pub(super) const SQL_ONLY: Keys = Keys {
@@ -18,7 +18,7 @@ const CASE_KEYS: Keys = Keys {
     keys: &[
         ("when", Use::Answered),
         ("else", Use::Answered),
-        ("switch", Use::Unanswered),
+        ("switch", Use::Answered),
     ],
 };
 const WHEN_KEYS: Keys = Keys {
@@ -33,9 +33,6 @@ const ELSE_KEYS: Keys = Keys {
 impl Reader {
     /// Warns of the keys that are not answered yet and names the first that makes the member unanswerable.
     fn unanswered(&mut self, fields: &Fields<'_>, path: &str) -> Option<String> {
-        for (key, line) in fields.used(Use::Noted) {
-            self.warning(line, format!("({path}) `{key}` is not answered yet"));
-        }
         let mut first = None;
         for (key, line) in fields.used(Use::Unanswered) {
             self.warning(
@@ -64,6 +61,10 @@ impl Reader {
             self.error(node.line, format!("({path}.sql) is required"));
         }
         let runs = kind == Some(MeasureType::RunningTotal);
+        let numeric = kind.is_none_or(|kind| kind.row().wire == "number");
+        if let Some(format) = fields.get("format") {
+            self.measure_format(format, &path);
+        }
         let mut filters = Vec::new();
         if let Some(list) = fields.get("filters") {
             let path = format!("{path}.filters");
@@ -80,7 +81,7 @@ impl Reader {
             public: self.public(&fields, &path).unwrap_or(true),
             cumulative: runs || fields.get("rolling_window").is_some(),
             format: fields.get("format").map(Node::json),
-            currency: self.currency(&fields, &path),
+            currency: self.currency(&fields, !numeric, &path),
             meta: fields.get("meta").map(Node::json),
             rolling_window: stages.rolling_window,
             multi_stage: stages.multi_stage,
@@ -123,20 +124,8 @@ impl Reader {
         members
     }
 
-    fn currency(&mut self, fields: &Fields<'_>, path: &str) -> Option<String> {
-        let code = self.text(fields, "currency", path)?;
-        if code.len() != 3 || !code.chars().all(|c| c.is_ascii_alphabetic()) {
-            let line = fields.line("currency", 0);
-            self.error(
-                line,
-                format!("\"{path}.currency\" must be an ISO 4217 code of three letters, found `{code}`"),
-            );
-        }
-        Some(code.to_ascii_uppercase())
-    }
-
     /// The template of a `{sql: …}` mapping.
-    fn sql_of(&mut self, node: &Node, path: &str) -> Option<SqlTemplate> {
+    pub(super) fn sql_of(&mut self, node: &Node, path: &str) -> Option<SqlTemplate> {
         let fields = self.fields(node, &SQL_ONLY, path)?;
         if fields.get("sql").is_none_or(|sql| sql.text().is_none()) {
             self.error(node.line, format!("({path}.sql) is required"));
@@ -170,23 +159,19 @@ impl Reader {
         let name = self.name(&fields, node, "dimensions")?;
         let path = format!("dimensions.{name}");
         let mut unsupported = self.unanswered(&fields, &path);
-        let kind = self.dimension_type(&fields, node.line, &path, &mut unsupported);
+        let kind = self.dimension_type(&fields, node.line, &path);
+        if kind == Some(DimensionType::Switch) {
+            return self.switch(&fields, node, &name, &path);
+        }
+        if let Some(values) = fields.get("values") {
+            self.error(
+                values.line,
+                format!("({path}.values) is allowed in dimensions of type switch only"),
+            );
+        }
         let sql = self.dimension_sql(&fields, node.line, &path, kind, &mut unsupported);
         let primary_key = self.boolean(&fields, "primary_key", &path).unwrap_or(false);
-        let mut granularities = Vec::new();
-        if let Some(list) = fields.get("granularities") {
-            let path = format!("{path}.granularities");
-            if kind.is_some_and(|kind| kind != DimensionType::Time) {
-                self.error(
-                    list.line,
-                    format!("\"{path}\" is allowed in dimensions of type time only"),
-                );
-            }
-            self.each(list, &path, |reader, node| {
-                granularities.extend(reader.granularity(node, &path))
-            });
-            self.duplicate_granularities(&granularities, list.line, &path);
-        }
+        self.dimension_format(&fields, kind, &path);
         Some(Dimension {
             titled: fields.get("title").and_then(Node::text).is_some(),
             short_title: self.text(&fields, "title", &path).unwrap_or_else(|| titleize(&name)),
@@ -197,9 +182,15 @@ impl Reader {
             public: self.public(&fields, &path).unwrap_or(!primary_key),
             suggest_filter_values: self.boolean(&fields, "suggest_filter_values", &path).unwrap_or(true),
             format: fields.get("format").map(Node::json),
-            currency: self.currency(&fields, &path),
+            currency: self.currency(&fields, kind != Some(DimensionType::Number), &path),
             meta: fields.get("meta").map(Node::json),
-            granularities,
+            order: self.sort_order(&fields, &path),
+            key: self
+                .text(&fields, "key", &path)
+                .map(|key| key.trim_matches(['{', '}', ' ']).to_owned()),
+            links: self.links(&fields, &path),
+            switch_values: switch_values(&fields),
+            granularities: self.granularities(&fields, kind, &path),
             sub_query: self.boolean(&fields, "sub_query", &path).unwrap_or(false),
             propagate_filters_to_sub_query: self
                 .boolean(&fields, "propagate_filters_to_sub_query", &path)
@@ -212,13 +203,25 @@ impl Reader {
         })
     }
 
-    fn dimension_type(
-        &mut self,
-        fields: &Fields<'_>,
-        line: u32,
-        path: &str,
-        unsupported: &mut Option<String>,
-    ) -> Option<DimensionType> {
+    fn granularities(&mut self, fields: &Fields<'_>, kind: Option<DimensionType>, path: &str) -> Vec<Granularity> {
+        let mut granularities = Vec::new();
+        if let Some(list) = fields.get("granularities") {
+            let path = format!("{path}.granularities");
+            if kind.is_some_and(|kind| kind != DimensionType::Time) {
+                self.error(
+                    list.line,
+                    format!("\"{path}\" is allowed in dimensions of type time only"),
+                );
+            }
+            self.each(list, &path, |reader, node| {
+                granularities.extend(reader.granularity(node, &path));
+            });
+            self.duplicate_granularities(&granularities, list.line, &path);
+        }
+        granularities
+    }
+
+    fn dimension_type(&mut self, fields: &Fields<'_>, line: u32, path: &str) -> Option<DimensionType> {
         let Some(written) = self.text(fields, "type", path) else {
             self.error(
                 line,
@@ -226,18 +229,10 @@ impl Reader {
             );
             return None;
         };
-        if written == "switch" {
-            let line = fields.line("type", line);
-            self.warning(
-                line,
-                format!("({path}) `type: switch` is not answered yet; queries of this member are refused"),
-            );
-            unsupported.get_or_insert_with(|| "type: switch".to_owned());
-            return Some(DimensionType::String);
-        }
         let kind = DimensionType::from_name(&written);
         if kind.is_none() {
-            let names: Vec<&str> = DimensionType::ALL.iter().map(|kind| kind.name()).collect();
+            let known = DimensionType::ALL.iter().filter(|kind| **kind != DimensionType::Switch);
+            let names: Vec<&str> = known.map(|kind| kind.name()).collect();
             let allowed = format!("({path}.type = {written}) must be one of [{}]", names.join(", "));
             let line = fields.line("type", line);
             self.error(
@@ -285,7 +280,7 @@ impl Reader {
                 None
             }
             (Some(_), None) => self.template(fields, "sql", path).map(DimensionSql::Expr),
-            (None, Some(case)) => self.case(case, &format!("{path}.case"), unsupported),
+            (None, Some(case)) => self.case(case, &format!("{path}.case")),
             (None, None) if unsupported.is_some() => {
                 let nothing = SqlTemplate::parse("NULL", self.at(line)).ok()?;
                 Some(DimensionSql::Expr(nothing))
@@ -301,19 +296,11 @@ impl Reader {
         }
     }
 
-    fn case(&mut self, node: &Node, path: &str, unsupported: &mut Option<String>) -> Option<DimensionSql> {
-        if let Value::Map(entries) = &node.value
-            && entries.iter().any(|(key, _)| key.text == "switch")
-        {
-            self.warning(
-                node.line,
-                format!("({path}) `switch` is not answered yet; queries of this member are refused"),
-            );
-            unsupported.get_or_insert_with(|| "case: switch".to_owned());
-            let nothing = SqlTemplate::parse("NULL", self.at(node.line)).ok()?;
-            return Some(DimensionSql::Expr(nothing));
-        }
+    fn case(&mut self, node: &Node, path: &str) -> Option<DimensionSql> {
         let fields = self.fields(node, &CASE_KEYS, path)?;
+        if fields.get("switch").is_some() {
+            return self.case_switch(&fields, node.line, path);
+        }
         let mut when = Vec::new();
         match fields.get("when") {
             Some(list) => self.each(list, &format!("{path}.when"), |reader, node| {
@@ -359,19 +346,8 @@ impl Reader {
         let fields = self.fields(node, &GRANULARITY_KEYS, path)?;
         let name = self.name(&fields, node, path)?;
         let path = format!("{path}.{name}");
-        if fields.get("sql").is_some() {
-            let line = fields.line("sql", node.line);
-            self.warning(
-                line,
-                format!("({path}) `sql` is not answered yet; the granularity is left out"),
-            );
-            return None;
-        }
-        if TimeUnit::from_name(&name).is_some() {
-            self.error(
-                node.line,
-                format!("\"{path}\" has the name of a predefined granularity"),
-            );
+        if let Some(sql) = self.template(&fields, "sql", &path) {
+            return self.granularity_of_sql(name, &fields, sql, &path);
         }
         let Some(interval) = self.text(&fields, "interval", &path) else {
             self.error(node.line, format!("({path}.interval) is required"));

@@ -65,7 +65,7 @@ fn wrong_braces_are_named() {
         ("a {CUBE", "no closing"),
         ("{1 + 2}", "is no reference"),
         ("{}", "is no reference"),
-        ("{{ jinja }}", "Jinja"),
+        ("{{ jinja }}", "Jinja tag"),
     ] {
         let error = parse(source).expect_err(source);
         assert!(error.contains(part), "{source}: {error}");

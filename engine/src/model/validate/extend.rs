@@ -88,6 +88,11 @@ fn unfinished(cube: &Cube) -> RawCube {
         joins: cube.joins.clone(),
         hierarchies: cube.hierarchies.clone(),
         access_policy: cube.access_policy.clone(),
+        pre_aggregations: cube.pre_aggregations.clone(),
+        refresh_key: cube.refresh_key.clone(),
+        sql_alias: cube.sql_alias.clone(),
+        data_source: cube.data_source.clone(),
+        calendar: Some(cube.calendar),
         meta: cube.meta.clone(),
         unsupported: cube.unsupported.clone(),
         blocked: None,
@@ -99,6 +104,16 @@ pub(super) fn inherit(cube: &mut RawCube, parent: &RawCube) {
     cube.source = cube.source.take().or_else(|| parent.source.clone());
     cube.title = cube.title.take().or_else(|| parent.title.clone());
     cube.public = cube.public.or(parent.public);
+    cube.refresh_key = cube.refresh_key.take().or_else(|| parent.refresh_key.clone());
+    cube.sql_alias = cube.sql_alias.take().or_else(|| parent.sql_alias.clone());
+    cube.data_source = cube.data_source.take().or_else(|| parent.data_source.clone());
+    cube.calendar = cube.calendar.or(parent.calendar);
+    // As Cube: the child's own pre-aggregations are looked at first.
+    for rollup in &parent.pre_aggregations {
+        if !cube.pre_aggregations.iter().any(|own| own.name == rollup.name) {
+            cube.pre_aggregations.push(rollup.clone());
+        }
+    }
     cube.description = cube.description.take().or_else(|| parent.description.clone());
     cube.meta = cube.meta.take().or_else(|| parent.meta.clone());
     cube.blocked = cube.blocked.take().or_else(|| parent.blocked.clone());
@@ -120,6 +135,9 @@ pub(super) fn inherit(cube: &mut RawCube, parent: &RawCube) {
         cube.hierarchies
             .iter_mut()
             .for_each(|h| relocate(&mut h.location, here));
+        cube.pre_aggregations
+            .iter_mut()
+            .for_each(|p| relocate(&mut p.location, here));
     }
     // `{Parent}` and `{Parent.member}` in what is inherited stand for the child.
     rename_cube(cube, &parent.name);
@@ -178,7 +196,7 @@ pub(super) fn dimension_templates(dimension: &mut Dimension, each: &mut impl FnM
             each(latitude);
             each(longitude);
         }
-        DimensionSql::Funnel => {}
+        DimensionSql::Funnel | DimensionSql::Switch(_) => {}
     }
 }
 
@@ -205,7 +223,12 @@ pub(super) fn rename_cube(cube: &mut RawCube, old: &str) {
     let prefix = format!("{old}.");
     let drills = cube.measures.iter_mut().flat_map(|measure| &mut measure.drill_members);
     let levels = cube.hierarchies.iter_mut().flat_map(|hierarchy| &mut hierarchy.levels);
-    for drill in drills.chain(levels) {
+    let rollups = cube.pre_aggregations.iter_mut().flat_map(|rollup| rollup.references());
+    let keys = cube
+        .dimensions
+        .iter_mut()
+        .filter_map(|dimension| dimension.key.as_mut());
+    for drill in drills.chain(levels).chain(rollups).chain(keys) {
         if let Some(member) = drill.strip_prefix(&prefix) {
             *drill = member.to_owned();
         }

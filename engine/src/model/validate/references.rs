@@ -108,6 +108,6 @@ fn dimension_templates(dimension: &Dimension) -> Vec<&SqlTemplate> {
             when.iter().map(|(condition, _)| condition).chain(labels).collect()
         }
         DimensionSql::Geo { latitude, longitude } => vec![latitude, longitude],
-        DimensionSql::Funnel => Vec::new(),
+        DimensionSql::Funnel | DimensionSql::Switch(_) => Vec::new(),
     }
 }

@@ -265,6 +265,7 @@ impl<'a> Builder<'a> {
             view.meta.clone_from(&base.meta);
             view.public = base.public.unwrap_or(true);
             view.unsupported.clone_from(&base.unsupported);
+            view.extends = base.extends.as_ref().map(|(parent, _)| parent.clone());
         }
         view
     }
@@ -430,9 +431,11 @@ impl<'a> Builder<'a> {
                 continue;
             };
             match taken.kind {
-                Kind::Dimension => view
-                    .dimensions
-                    .extend(cube.dimension(&taken.member).map(|d| dimension(taken, d))),
+                Kind::Dimension => {
+                    let shown = cube.dimension(&taken.member);
+                    view.dimensions
+                        .extend(shown.map(|d| dimension(taken, d, &all, &view.name)));
+                }
                 Kind::Segment => view
                     .segments
                     .extend(cube.segment(&taken.member).map(|s| segment(taken, s))),
@@ -534,7 +537,7 @@ fn said<T: Clone>(taken: &Taken, get: impl Fn(&RawIncluded) -> &Option<T>, owned
     said.or_else(|| owned.clone())
 }
 
-fn dimension(taken: &Taken, owned: &Dimension) -> Dimension {
+fn dimension(taken: &Taken, owned: &Dimension, all: &[Taken], view: &str) -> Dimension {
     let (short_title, titled) = short_title(taken, owned.titled, &owned.short_title);
     Dimension {
         name: taken.name.clone(),
@@ -544,6 +547,8 @@ fn dimension(taken: &Taken, owned: &Dimension) -> Dimension {
         format: said(taken, |s| &s.format, &owned.format),
         currency: said(taken, |s| &s.currency, &owned.currency),
         meta: said(taken, |s| &s.meta, &owned.meta),
+        key: in_view(owned.key.as_slice(), all, view).into_iter().next(),
+        order: None,
         // As Cube: what a view includes is meant to be seen, keys and hidden members too.
         public: true,
         primary_key: false,

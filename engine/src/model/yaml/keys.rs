@@ -9,8 +9,6 @@ pub(in super::super) enum Use {
     Answered,
     /// It is accepted; it has nothing to do here or answers are right without it.
     Accepted,
-    /// It is accepted with a warning that it is not answered yet; answers that do not ask for it are right.
-    Noted,
     /// Answers would be wrong without it, so the member (or the cube's every member) says that it is not answered yet.
     Unanswered,
 }
@@ -48,7 +46,7 @@ impl Keys {
     }
 }
 
-use Use::{Accepted, Answered, Noted, Unanswered};
+use Use::{Accepted, Answered, Unanswered};
 
 /// Keys of a file of cubes and views.
 pub(in super::super) const FILE_KEYS: Keys = Keys {
@@ -78,15 +76,15 @@ pub(in super::super) const CUBE_KEYS: Keys = Keys {
         ("measures", Answered),
         ("dimensions", Answered),
         ("segments", Answered),
-        ("joins", Noted),
-        ("sql_alias", Accepted),
-        ("data_source", Accepted),
-        ("refresh_key", Accepted),
-        ("pre_aggregations", Noted),
+        ("joins", Answered),
+        ("sql_alias", Answered),
+        ("data_source", Answered),
+        ("refresh_key", Answered),
+        ("pre_aggregations", Answered),
         ("hierarchies", Answered),
         ("rewrite_queries", Accepted),
         ("access_policy", Answered),
-        ("calendar", Unanswered),
+        ("calendar", Answered),
     ],
 };
 
@@ -142,17 +140,17 @@ pub(in super::super) const DIMENSION_KEYS: Keys = Keys {
         ("primary_key", Answered),
         ("suggest_filter_values", Answered),
         ("granularities", Answered),
-        ("propagate_filters_to_sub_query", Accepted),
-        ("values_as_segments", Noted),
+        ("propagate_filters_to_sub_query", Answered),
+        ("values_as_segments", Accepted),
         ("mask", Answered),
-        ("order", Accepted),
-        ("key", Accepted),
-        ("links", Accepted),
+        ("order", Answered),
+        ("key", Answered),
+        ("links", Answered),
         ("aliases", Accepted),
-        ("sub_query", Unanswered),
+        ("sub_query", Answered),
         ("multi_stage", Unanswered),
         ("time_shift", Unanswered),
-        ("values", Unanswered),
+        ("values", Answered),
     ],
 };
 
@@ -186,7 +184,7 @@ pub(in super::super) const GRANULARITY_KEYS: Keys = Keys {
         ("interval", Answered),
         ("origin", Answered),
         ("offset", Answered),
-        ("sql", Unanswered),
+        ("sql", Answered),
     ],
 };
 
@@ -338,5 +336,54 @@ pub(in super::super) const POLICY_FILTER_KEYS: Keys = Keys {
         ("values", Answered),
         ("and", Answered),
         ("or", Answered),
+    ],
+};
+
+/// Keys of a pre-aggregation.
+pub(in super::super) const PRE_AGGREGATION_KEYS: Keys = Keys {
+    object: "pre_aggregation",
+    keys: &[
+        ("name", Answered),
+        ("type", Answered),
+        ("measures", Answered),
+        ("dimensions", Answered),
+        ("segments", Answered),
+        ("time_dimension", Answered),
+        ("granularity", Answered),
+        ("time_dimensions", Answered),
+        ("rollups", Answered),
+        ("partition_granularity", Answered),
+        ("refresh_key", Answered),
+        ("build_range_start", Answered),
+        ("build_range_end", Answered),
+        ("refresh_range_start", Answered),
+        ("refresh_range_end", Answered),
+        ("indexes", Answered),
+        ("scheduled_refresh", Answered),
+        ("external", Answered),
+        ("unique_key_columns", Answered),
+        ("allow_non_strict_date_range_match", Answered),
+        ("read_only", Answered),
+        ("stream_offset", Answered),
+        ("output_column_types", Answered),
+        ("use_original_sql_pre_aggregations", Answered),
+        ("sql_alias", Answered),
+        ("union_with_source_data", Answered),
+        ("max_pre_aggregations", Answered),
+    ],
+};
+
+/// Keys of a link of a dimension.
+pub(in super::super) const LINK_KEYS: Keys = Keys {
+    object: "link",
+    keys: &[
+        ("name", Answered),
+        ("label", Answered),
+        ("url", Answered),
+        ("dashboard", Answered),
+        ("icon", Answered),
+        ("target", Answered),
+        ("primary", Answered),
+        ("params", Answered),
     ],
 };

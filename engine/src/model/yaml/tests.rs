@@ -38,6 +38,8 @@ fn the_json_schemas_list_the_same_keys() {
         (&DEFAULT_FILTER_KEYS, &defs["default_filter"]),
         (&VIEW_GROUP_KEYS, &defs["view_group"]),
         (&HIERARCHY_KEYS, &defs["hierarchy"]),
+        (&PRE_AGGREGATION_KEYS, &defs["pre_aggregation"]),
+        (&LINK_KEYS, &defs["link"]),
         (&FUNNEL_KEYS, &funnel),
         (&STEP_KEYS, &funnel["$defs"]["step"]),
     ];

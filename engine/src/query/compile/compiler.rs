@@ -314,6 +314,10 @@ impl<'m> Compiler<'m> {
                 self.render(cube, latitude, scope, false)?,
                 self.render(cube, longitude, scope, false)?
             )),
+            DimensionSql::Switch(_) => Err(Error::invalid(format!(
+                "`{}` is of type switch, which is not answered yet",
+                dimension.name
+            ))),
             DimensionSql::Funnel => Err(Error::internal("a funnel's dimension has no SQL")),
         }
     }

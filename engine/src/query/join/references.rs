@@ -125,7 +125,7 @@ impl<'a> Found<'a> {
                 self.template(cube, latitude, depth);
                 self.template(cube, longitude, depth);
             }
-            DimensionSql::Funnel => {}
+            DimensionSql::Funnel | DimensionSql::Switch(_) => {}
         }
     }
 

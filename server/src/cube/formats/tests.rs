@@ -2,17 +2,17 @@ use super::*;
 
 #[test]
 fn well_known_names_stay_and_others_become_specifications() {
-    assert_eq!(wire(&json!("percent"), false), json!("percent"));
+    assert_eq!(of_measure(&json!("percent")), json!("percent"));
     assert_eq!(
-        wire(&json!("percent_1"), false),
-        json!({"type": "custom-numeric", "value": ".1%", "alias": "percent_1"})
+        of_measure(&json!("percent_1")),
+        json!({"type": "custom-numeric", "value": ".1~%", "alias": "percent_1"})
     );
     assert_eq!(
-        wire(&json!("%Y-%m"), true),
+        of_dimension(&json!("%Y-%m"), DimensionType::Time),
         json!({"type": "custom-time", "value": "%Y-%m"})
     );
     assert_eq!(
-        wire(&json!(".3f"), false),
+        of_dimension(&json!(".3f"), DimensionType::Number),
         json!({"type": "custom-numeric", "value": ".3f"})
     );
 }

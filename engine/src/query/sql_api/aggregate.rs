@@ -2,7 +2,7 @@
 
 use super::part::{Kind, Part, Values, as_member, is_scalar, member, members};
 use crate::error::{Error, Result};
-use crate::model::{Dimension, Measure, MeasureType, TimeUnit};
+use crate::model::{Cube, Dimension, Measure, MeasureType, TimeUnit};
 use crate::query::Filter;
 use arrow::datatypes::{DataType, TimeUnit as TimeResolution};
 use datafusion::common::{DFSchemaRef, ScalarValue};
@@ -383,19 +383,36 @@ fn check_type(measure: &Measure, name: &str, distinct: bool) -> Result<()> {
     )))
 }
 
-/// The path of the `at`-th made member: in the cube of the members it is made of, else in the root.
+/// The path of the `at`-th made member: in the cube of the members it is made of, else in the root. Aggregates are made in
+/// the cube whose rows they aggregate, also where its members are shown by a view.
 pub fn made_path(part: &Part, what: &What, at: usize) -> String {
     let members = members_of(what);
-    let mut owners = members
-        .iter()
-        .filter_map(|path| path.split_once('.'))
-        .map(|(cube, _)| cube);
-    let root = part.cubes.first().map_or("", |cube| cube.name.as_str());
+    let owner = |path: &String| -> Option<String> {
+        let of_rows = match part.kind(path)? {
+            Kind::Dimension(dimension) => dimension.origin.as_ref(),
+            Kind::Measure(measure) => measure.origin.as_ref(),
+            Kind::Segment => None,
+        };
+        match (what, of_rows) {
+            (What::Measure(..), Some(origin)) => Some(origin.cube().to_owned()),
+            _ => path.split_once('.').map(|(cube, _)| cube.to_owned()),
+        }
+    };
+    let mut owners = members.iter().filter_map(owner);
     let cube = match owners.next() {
         Some(first) if owners.all(|other| other == first) => first,
-        _ => root,
+        _ => part.cubes.first().map_or_else(String::new, |cube| match what {
+            What::Measure(..) => rows_of(cube),
+            _ => cube.name.clone(),
+        }),
     };
     format!("{cube}.{MADE}{at}")
+}
+
+/// The cube that a view's joins begin at; a cube itself.
+fn rows_of(cube: &Cube) -> String {
+    let root = cube.view().and_then(|view| view.join_paths.first()?.first());
+    root.unwrap_or(&cube.name).clone()
 }
 
 /// Members of a made member.

@@ -477,5 +477,5 @@ fn has_equality(filter: Option<&Expr>) -> bool {
         }
         _ => false,
     };
-    filter.is_some_and(|filter| split_conjunction(filter).iter().any(|expr| equal(expr)))
+    filter.is_some_and(|filter| split_conjunction(filter).iter().any(equal))
 }

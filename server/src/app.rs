@@ -6,10 +6,13 @@ use crate::auth::jwt::{KeySource, TokenRules, Verifier};
 use crate::auth::{Projects, Secrets};
 use crate::config::Settings;
 use crate::cube::cache::Answers;
+use crate::cube::graphql::Schemas;
+use crate::cube::socket::{self, Sockets};
 use crate::error::Failure;
 use crate::ingest::enrich::Enricher;
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::from_fn_with_state;
 use engine::clock::Clock;
 use engine::{Engine, EngineOptions};
 use std::sync::Arc;
@@ -30,6 +33,10 @@ pub struct App {
     pub tokens: Verifier,
     /// Answers that are still right, and the queries in flight.
     pub answers: Answers,
+    /// The GraphQL schemas of the models.
+    pub schemas: Schemas,
+    /// How many WebSocket connections and subscriptions are open.
+    pub sockets: Arc<Sockets>,
     /// What ingest keeps between requests.
     pub enricher: Enricher,
 }
@@ -63,6 +70,8 @@ impl App {
                 Duration::from_millis(settings.continue_wait_ms),
                 Arc::clone(engine.metrics()),
             ),
+            schemas: Schemas::default(),
+            sockets: Sockets::new(Arc::clone(engine.metrics())),
             engine,
             settings,
             projects,
@@ -128,6 +137,8 @@ pub fn router(app: SharedApp) -> Router {
         .merge(crate::cube::router(&app.settings.base_path))
         .merge(crate::ingest::router())
         .fallback(not_found)
+        // A WebSocket may be asked for under any path, as by Cube.
+        .layer(from_fn_with_state(Arc::clone(&app), socket::accept))
         .with_state(app)
 }
 

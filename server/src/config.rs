@@ -116,6 +116,10 @@ pub struct Settings {
     pub query_limit_rows_default: u64,
     /// Rows of an answer at the most.
     pub query_limit_rows_max: u64,
+    /// Bytes of a query's body or WebSocket message at the most.
+    pub request_bytes_max: usize,
+    /// Whether Cube clients may connect by WebSocket.
+    pub web_sockets: bool,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNetwork>,
     /// Time zone of queries that name none.

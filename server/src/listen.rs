@@ -24,7 +24,7 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use body::{DeadlineBody, FinishingBody};
-use connections::Connections;
+use connections::{Connections, Slot};
 use futures::FutureExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -42,6 +42,20 @@ use tower::ServiceExt;
 
 /// How long to wait before accepting again after the system refused a connection, for want of descriptors for instance.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// How often the connections of other protocols are counted while the server stops.
+const DRAIN_LOOK: Duration = Duration::from_millis(10);
+
+/// Tells handlers that keep a connection that the server stops; an extension of every request.
+#[derive(Debug, Clone)]
+pub struct Stopping(watch::Receiver<bool>);
+
+impl Stopping {
+    /// Ends when the server begins to stop.
+    pub async fn stopped(mut self) {
+        stopped(&mut self.0).await;
+    }
+}
 
 /// What the accept loop needs to know.
 #[derive(Debug, Clone)]
@@ -106,8 +120,7 @@ pub async fn serve(listener: TcpListener, router: Router, options: Options, mut 
                 };
                 let (shared, stop) = (Arc::clone(&shared), stop.clone());
                 tasks.spawn(async move {
-                    let _slot = slot;
-                    connection(stream, address, shared, stop).await;
+                    connection(stream, address, shared, slot, stop).await;
                 });
             }
             Err(error) => {
@@ -117,7 +130,13 @@ pub async fn serve(listener: TcpListener, router: Router, options: Options, mut 
         }
     }
     drop(listener);
-    let drained = async { while tasks.join_next().await.is_some() {} };
+    let drained = async {
+        while tasks.join_next().await.is_some() {}
+        // Those that another protocol has taken over are told to end by [`Stopping`].
+        while !connections.is_empty() {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+    };
     if tokio::time::timeout(options.drain, drained).await.is_err() {
         tracing::warn!(
             seconds = options.drain.as_secs(),
@@ -142,14 +161,17 @@ async fn connection(
     stream: TcpStream,
     address: std::net::SocketAddr,
     shared: Arc<Shared>,
+    slot: Slot,
     mut stop: watch::Receiver<bool>,
 ) {
     // Without it small answers wait for the client's delayed acknowledgement; a failure only costs that.
     let _ = stream.set_nodelay(true);
     let phase = Arc::new(Phase::default());
-    let io = TokioIo::new(TimedStream::new(stream, Arc::clone(&phase), shared.deadlines));
-    let service = service_fn(move |request| {
+    let io = TokioIo::new(TimedStream::new(stream, Arc::clone(&phase), shared.deadlines, slot));
+    let stopping = Stopping(stop.clone());
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         let (shared, phase) = (Arc::clone(&shared), Arc::clone(&phase));
+        request.extensions_mut().insert(stopping.clone());
         async move { Ok::<_, Infallible>(answer(request, address, &shared, phase).await) }
     });
     let connection = http1::Builder::new()
@@ -199,6 +221,9 @@ async fn answer(
             Failure::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL_TEXT).into_response()
         }
     };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        phase.hand_over();
+    }
     // The query string is left out: it may hold a write key.
     let (status, elapsed) = (response.status().as_u16(), started.elapsed());
     tracing::debug!(%method, path, status, ?elapsed, "answered");

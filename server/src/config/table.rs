@@ -73,6 +73,8 @@ impl Settings {
             continue_wait_ms: 0,
             query_limit_rows_default: 0,
             query_limit_rows_max: 0,
+            request_bytes_max: 0,
+            web_sockets: false,
             trusted_proxies: Vec::new(),
             timezone: chrono_tz::UTC,
             sessions_padding: false,
@@ -226,6 +228,14 @@ settings! {
     "query_limit_rows_max", ["TALLY_QUERY_LIMIT_ROWS_MAX", "CUBEJS_DB_QUERY_LIMIT"], "50000", "ROWS", false,
     "Rows of an answer at the most.",
     |s, v| { s.query_limit_rows_max = positive(v)?; Ok(()) };
+
+    "request_bytes_max", ["TALLY_REQUEST_BYTES_MAX", "CUBEJS_MAX_REQUEST_SIZE"], "16MiB", "SIZE", false,
+    "Bytes of a query's body or WebSocket message at the most. Large ones also need room in the memory budget.",
+    |s, v| { s.request_bytes_max = size(v)?; Ok(()) };
+
+    "web_sockets", ["TALLY_WEB_SOCKETS", "CUBEJS_WEB_SOCKETS"], "true", "BOOL", false,
+    "Whether Cube clients may connect by WebSocket, where answers come again when their data changes.",
+    |s, v| { s.web_sockets = flag(v)?; Ok(()) };
 
     "trusted_proxies", ["TALLY_TRUSTED_PROXIES"], "private", "NETWORK,…", false,
     "Proxies whose `X-Forwarded-For` is believed: addresses, networks (`10.0.0.0/8`), `loopback` or `private` (which includes loopback). Empty: the peer's own address counts.",

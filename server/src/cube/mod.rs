@@ -9,11 +9,14 @@ pub mod cache;
 pub mod error;
 pub mod normalize;
 
+mod act;
 mod annotation;
 mod ask;
 mod cubesql;
 mod dry_run;
 mod formats;
+pub mod graphql;
+mod jobs;
 mod json_text;
 mod load;
 mod members;
@@ -21,7 +24,9 @@ mod meta;
 mod pending;
 mod pivot;
 mod refused;
+pub mod routes;
 mod rows;
+pub mod socket;
 mod sql;
 mod transformed;
 mod validate;
@@ -30,50 +35,17 @@ mod wire;
 use crate::app::{App, SharedApp};
 use crate::auth::jwt::AuthError;
 use crate::auth::{Scope, SecurityContext};
+use act::perform;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use batch::Batch;
 use error::{ApiError, ApiResult, json_response};
 use normalize::Defaults;
-use wire::Params;
-
-/// What a path does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Action {
-    Load,
-    Sql,
-    DryRun,
-    Meta,
-    /// Cron jobs of older installations still call it; there is nothing to refresh.
-    RefreshNothing,
-    /// Rollups that are to be built; there are none.
-    Jobs,
-    /// SQL over cubes and views.
-    CubeSql,
-    /// From SQL to the query language.
-    ConvertQuery,
-}
-
-/// The paths after the base, with their methods. `HEAD` goes with `GET`, `OPTIONS` with all.
-const ROUTES: &[(&str, &[Method], Action)] = &[
-    ("/v1/load", &[Method::GET, Method::POST], Action::Load),
-    ("/v1/subscribe", &[Method::GET, Method::POST], Action::Load),
-    ("/v1/sql", &[Method::GET, Method::POST], Action::Sql),
-    ("/v1/dry-run", &[Method::GET, Method::POST], Action::DryRun),
-    ("/v1/meta", &[Method::GET], Action::Meta),
-    (
-        "/v1/run-scheduled-refresh",
-        &[Method::GET, Method::POST],
-        Action::RefreshNothing,
-    ),
-    ("/v1/pre-aggregations/jobs", &[Method::POST], Action::Jobs),
-    ("/v1/cubesql", &[Method::POST], Action::CubeSql),
-    ("/v1/convert-query", &[Method::POST], Action::ConvertQuery),
-];
+use routes::{Action, Route};
+use wire::{Params, Room};
 
 /// Request headers that pages of other origins may send.
 const ALLOW_HEADERS: &str = "authorization,x-cube-authorization,content-type,x-request-id,traceparent";
@@ -97,7 +69,7 @@ async fn handle(app: SharedApp, request: Request) -> Response {
     let method = request.method().clone();
     let base = app.settings.base_path.as_str();
     let inside = path.strip_prefix(base).map(|rest| rest.trim_end_matches('/'));
-    let route = inside.and_then(|rest| ROUTES.iter().find(|(known, _, _)| *known == rest));
+    let route = inside.and_then(Route::find);
     let asked = if method == Method::HEAD {
         Method::GET
     } else {
@@ -105,7 +77,7 @@ async fn handle(app: SharedApp, request: Request) -> Response {
     };
     let mut response = match route {
         Some(_) if method == Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
-        Some((_, methods, action)) if methods.contains(&asked) => act(&app, *action, asked, request)
+        Some(route) if route.methods.contains(&asked) => act(&app, route, asked, request)
             .await
             .unwrap_or_else(IntoResponse::into_response),
         _ => error::not_found(&method, &path),
@@ -126,61 +98,35 @@ fn allow_any_origin(headers: &mut HeaderMap) {
     );
 }
 
-async fn act(app: &SharedApp, action: Action, method: Method, request: Request) -> ApiResult<Response> {
+async fn act(app: &SharedApp, route: &Route, method: Method, request: Request) -> ApiResult<Response> {
     let (parts, body) = request.into_parts();
     // Before the body is read, so that a stranger cannot make the server buffer one.
     let context = authorize(app, &parts.headers).await;
-    let context = match context.and_then(|context| may(context, action)) {
+    let context = match context.and_then(|context| may(context, route.scope)) {
         Ok(context) => context,
         Err(refusal) => {
             wire::discard(body).await;
             return Err(refusal);
         }
     };
-    let model = || app.engine.model(context.project());
-    let defaults = Defaults::of(&app.settings, app.engine.clock().now_micros());
-    let params = Params::read(&method, &parts.uri, &parts.headers, body).await?;
-    let batch = || Batch::new(&params.query()?, params.cache(), defaults);
-    let body = match action {
-        Action::Load => {
-            let answered = ask::ask(app, &context, batch()?, params.multi()).await?;
-            let body = answered.unwrap_or_else(|| Bytes::from_static(CONTINUE_WAIT.as_bytes()));
-            return Ok(json_response(StatusCode::OK, body));
+    // Held until the answer is written: the memory of the request counts against the budget.
+    let (params, _room) = Params::read(Room::of(app), &method, &parts.uri, &parts.headers, body).await?;
+    match route.action {
+        Action::GraphQl => return graphql::answer(app, &context, &params).await,
+        Action::CubeSql => {
+            let defaults = Defaults::of(&app.settings, app.engine.clock().now_micros());
+            return cubesql::cubesql(app, &context, &params, &defaults).await;
         }
-        Action::Sql if params.text("format") == Some("sql") => {
-            cubesql::sql(app, &context, &params, &defaults).await?.to_string()
-        }
-        Action::Sql => sql::sql(&app.engine, &context, &batch()?).await?.to_string(),
-        Action::DryRun => dry_run::dry_run(&model(), &batch()?)?.to_string(),
-        Action::Meta => {
-            let only_views = params.text("onlyViews") == Some("true");
-            let body = meta::body(&model(), &context.asker(), params.has("extended"), only_views);
-            return Ok(json_response(StatusCode::OK, body));
-        }
-        Action::RefreshNothing => "{\"finished\":true}".to_owned(),
-        Action::Jobs => "[]".to_owned(),
-        Action::CubeSql => return cubesql::cubesql(app, &context, &params, &defaults).await,
-        Action::ConvertQuery => cubesql::convert(app, &context, &params, &defaults).await?.to_string(),
-    };
+        _ => {}
+    }
+    let answered = perform(app, &context, route.action, &params).await?;
+    let body = answered.unwrap_or_else(|| Bytes::from_static(CONTINUE_WAIT.as_bytes()));
     Ok(json_response(StatusCode::OK, body))
 }
 
-impl Action {
-    /// What a token must be good for.
-    fn scope(self) -> Option<Scope> {
-        match self {
-            Action::Load | Action::DryRun | Action::CubeSql => Some(Scope::Data),
-            Action::Sql | Action::ConvertQuery => Some(Scope::Sql),
-            Action::Meta => Some(Scope::Meta),
-            Action::Jobs => Some(Scope::Jobs),
-            Action::RefreshNothing => None,
-        }
-    }
-}
-
 /// Refuses what the token is not good for.
-fn may(context: SecurityContext, action: Action) -> ApiResult<SecurityContext> {
-    match action.scope().filter(|scope| !context.may(*scope)) {
+fn may(context: SecurityContext, scope: Option<Scope>) -> ApiResult<SecurityContext> {
+    match scope.filter(|scope| !context.may(*scope)) {
         None => Ok(context),
         Some(scope) => Err(missing_scope(scope)),
     }

@@ -2,9 +2,12 @@
 
 use super::error::{ApiError, ApiResult};
 use super::json_text;
-use crate::limits::QUERY_BODY_BYTES_MAX;
+use crate::app::App;
+use crate::limits::{JSON_NODE_BYTES, SMALL_BODY_BYTES_MAX};
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use engine::Engine;
+use engine::ingest::Permit;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Map, Value};
 
@@ -20,27 +23,83 @@ pub struct Params {
     fields: Map<String, Value>,
 }
 
+/// How much memory requests may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Room<'a> {
+    engine: Option<&'a Engine>,
+    /// Bytes of one body.
+    bytes_max: usize,
+    /// Bytes of the values of one body.
+    values_bytes_max: usize,
+}
+
+impl<'a> Room<'a> {
+    /// What the settings allow and the engine has.
+    pub fn of(app: &'a App) -> Self {
+        Self {
+            engine: Some(&app.engine),
+            bytes_max: app.settings.request_bytes_max,
+            // More than the engine ever gives to requests.
+            values_bytes_max: app.settings.memory_bytes / 4,
+        }
+    }
+
+    /// Room for a large body; small ones need none.
+    fn take(&self, bytes: usize) -> ApiResult<Vec<Permit>> {
+        match self.engine {
+            Some(engine) if bytes > SMALL_BODY_BYTES_MAX => Ok(vec![engine.admit(bytes)?]),
+            _ => Ok(Vec::new()),
+        }
+    }
+}
+
 impl Params {
-    /// Reads the parameters. The body of a GET is never looked at: Cube's JavaScript client announces JSON there and
-    /// sends nothing.
+    /// The parameters of a message that came otherwise.
+    pub fn new(fields: Map<String, Value>) -> Self {
+        Self { fields }
+    }
+
+    /// Reads the parameters, and takes the room in memory that a large body needs; it is given back when dropped. The
+    /// body of a GET is never looked at: Cube's JavaScript client announces JSON there and sends nothing.
     ///
     /// # Errors
-    /// 400 when the body is no JSON, 413 when it is too large.
-    pub async fn read(method: &Method, uri: &Uri, headers: &HeaderMap, body: Body) -> ApiResult<Self> {
+    /// 400 when the body is no JSON, 413 when it is too large, 503 when there is no room for it now.
+    pub async fn read(
+        room: Room<'_>,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> ApiResult<(Self, Vec<Permit>)> {
         if method != Method::POST {
-            return Self::from_query(uri.query().unwrap_or_default());
+            return Ok((Self::from_query(uri.query().unwrap_or_default())?, Vec::new()));
         }
         if !is_json(headers) {
-            return Ok(Self::default());
+            return Ok((Self::default(), Vec::new()));
         }
-        Self::from_body(&bounded(body).await?)
+        let bytes_max = room.bytes_max;
+        let announced = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|v| v.to_str().ok()?.parse().ok());
+        let announced: usize = announced.unwrap_or(bytes_max);
+        if headers.contains_key(header::CONTENT_LENGTH) && announced > bytes_max {
+            discard(body).await;
+            return Err(too_large(bytes_max));
+        }
+        let mut taken = room.take(announced)?;
+        let body = bounded(body, bytes_max).await?;
+        if body.len() > SMALL_BODY_BYTES_MAX {
+            let weight = weight(&body);
+            if weight > room.values_bytes_max {
+                return Err(too_large(bytes_max));
+            }
+            taken.extend(room.take(weight)?);
+        }
+        Ok((Self::from_body(&body)?, taken))
     }
 
     /// The parameters of a query string. Of a repeated one the first counts.
     fn from_query(query: &str) -> ApiResult<Self> {
-        if query.len() > QUERY_BODY_BYTES_MAX {
-            return Err(too_large());
-        }
         let mut fields = Map::new();
         for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
             fields
@@ -66,6 +125,20 @@ impl Params {
     /// The text of a parameter.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.fields.get(key).and_then(Value::as_str)
+    }
+
+    /// Any parameter, unless it is null.
+    pub fn value(&self, key: &str) -> Option<&Value> {
+        self.fields.get(key).filter(|value| !value.is_null())
+    }
+
+    /// Whether a parameter is true, as a JSON value or as text.
+    pub fn flag(&self, key: &str) -> bool {
+        match self.fields.get(key) {
+            Some(Value::Bool(flag)) => *flag,
+            Some(Value::String(text)) => text == "true",
+            _ => false,
+        }
     }
 
     /// Whether a parameter is there at all.
@@ -117,15 +190,21 @@ fn is_json(headers: &HeaderMap) -> bool {
     kind.eq_ignore_ascii_case("application/json")
 }
 
-fn too_large() -> ApiError {
-    let text = format!("PayloadTooLargeError: request entity too large, at most {QUERY_BODY_BYTES_MAX} bytes are read");
+/// Bytes that the values of a JSON text take in memory at the most: one value for each comma and bracket.
+fn weight(text: &[u8]) -> usize {
+    let values = text.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
+    text.len() + values * JSON_NODE_BYTES
+}
+
+fn too_large(bytes_max: usize) -> ApiError {
+    let text = format!("PayloadTooLargeError: request entity too large, at most {bytes_max} bytes are read");
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text)
 }
 
-async fn bounded(body: Body) -> ApiResult<Bytes> {
-    match Limited::new(body, QUERY_BODY_BYTES_MAX).collect().await {
+async fn bounded(body: Body, bytes_max: usize) -> ApiResult<Bytes> {
+    match Limited::new(body, bytes_max).collect().await {
         Ok(read) => Ok(read.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large(bytes_max)),
         Err(_) => Err(ApiError::bad_request("The body was cut off")),
     }
 }

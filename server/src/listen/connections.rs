@@ -67,6 +67,13 @@ impl Drop for Slot {
     }
 }
 
+impl Connections {
+    /// Whether none is open.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.lock().all == 0
+    }
+}
+
 /// Who an address is for counting: an IPv6 host has the whole of its /64 to itself.
 fn counted_as(address: IpAddr) -> IpAddr {
     match address.to_canonical() {

@@ -1,6 +1,7 @@
 //! A socket with a deadline for whatever the connection is doing.
 
 use super::Deadlines;
+use super::connections::Slot;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use tokio::time::{Instant, Sleep, sleep};
 const HEAD: u64 = 0;
 const BUSY: u64 = 1;
 const IDLE: u64 = 2;
-const PHASES: u64 = 3;
+const UPGRADED: u64 = 3;
+const PHASES: u64 = 4;
 
 /// What a connection is doing, shared by its socket and its requests. The number counts up by [`PHASES`] and more, so
 /// that each phase is told from the one of the same kind before; its remainder is the kind.
@@ -32,6 +34,11 @@ impl Phase {
         self.0.load(Ordering::Acquire)
     }
 
+    /// The connection is another protocol's from now on, which watches its client itself.
+    pub(super) fn hand_over(&self) {
+        self.enter(UPGRADED);
+    }
+
     /// A request's head has come; the phase lasts until the returned value is dropped.
     pub(super) fn busy(self: &Arc<Self>) -> Finishing {
         self.enter(BUSY);
@@ -45,7 +52,9 @@ pub(super) struct Finishing(Arc<Phase>);
 
 impl Drop for Finishing {
     fn drop(&mut self) {
-        self.0.enter(IDLE);
+        if self.0.current() % PHASES != UPGRADED {
+            self.0.enter(IDLE);
+        }
     }
 }
 
@@ -59,11 +68,13 @@ pub(super) struct TimedStream {
     timed_phase: u64,
     read_deadline: Pin<Box<Sleep>>,
     write_deadline: Option<Pin<Box<Sleep>>>,
+    /// Counts the connection, also after another protocol has taken it over.
+    _slot: Slot,
 }
 
 impl TimedStream {
     /// A fresh connection, from which a head is expected.
-    pub(super) fn new(stream: TcpStream, phase: Arc<Phase>, deadlines: Deadlines) -> Self {
+    pub(super) fn new(stream: TcpStream, phase: Arc<Phase>, deadlines: Deadlines, slot: Slot) -> Self {
         Self {
             stream,
             timed_phase: phase.current(),
@@ -71,13 +82,14 @@ impl TimedStream {
             deadlines,
             read_deadline: Box::pin(sleep(deadlines.head)),
             write_deadline: None,
+            _slot: slot,
         }
     }
 
     fn poll_read_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let phase = self.phase.current();
         let allowed: Duration = match phase % PHASES {
-            BUSY => return Poll::Pending,
+            BUSY | UPGRADED => return Poll::Pending,
             IDLE => self.deadlines.idle,
             _ => self.deadlines.head,
         };

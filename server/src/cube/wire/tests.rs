@@ -1,10 +1,19 @@
 use super::*;
 use axum::http::HeaderValue;
 
+const BYTES_MAX: usize = 1024 * 1024;
+
 async fn read(method: Method, uri: &str, kind: &'static str, body: &str) -> ApiResult<Params> {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    Params::read(&method, &uri.parse().unwrap(), &headers, Body::from(body.to_owned())).await
+    let room = Room {
+        engine: None,
+        bytes_max: BYTES_MAX,
+        values_bytes_max: 64 * BYTES_MAX,
+    };
+    let uri = uri.parse().unwrap();
+    let read = Params::read(room, &method, &uri, &headers, Body::from(body.to_owned()));
+    read.await.map(|(params, _)| params)
 }
 
 #[tokio::test]
@@ -47,7 +56,7 @@ async fn a_post_reads_json_and_ignores_other_bodies() {
 
 #[tokio::test]
 async fn bodies_over_the_bound_are_refused() {
-    let large = "x".repeat(QUERY_BODY_BYTES_MAX + 1);
+    let large = "x".repeat(BYTES_MAX + 1);
     let error = read(Method::POST, "/x", "application/json", &large).await.unwrap_err();
     assert_eq!(error.status(), StatusCode::PAYLOAD_TOO_LARGE);
 }

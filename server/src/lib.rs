@@ -12,5 +12,6 @@ pub mod ingest;
 pub mod limits;
 pub mod listen;
 pub mod log;
+pub mod openapi;
 
 pub use app::{App, SharedApp};

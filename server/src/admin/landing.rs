@@ -35,6 +35,8 @@ fn for_people(app: &SharedApp) -> String {
 <tr><td><code>POST /com.snowplowanalytics.snowplow/tp2</code><td>events of the Snowplow and GitLab SDKs
 <tr><td><code>{base}/v1/load</code>, <code>/meta</code>, <code>/sql</code>, <code>/dry-run</code><td>queries of Cube clients, with a token
 <tr><td><code>/readyz</code>, <code>/livez</code><td>health
+<tr><td><code>{base}/graphql</code><td>the same over GraphQL; WebSockets of Cube clients under any path
+<tr><td><code>/openapi.json</code><td>every route
 <tr><td><code>/metrics</code><td>counters for Prometheus
 </table>
 <p>On the machine it runs on: <code>tally project list</code> shows the write keys, <code>tally token</code> makes a token,

@@ -6,13 +6,54 @@ mod metrics;
 
 use crate::app::SharedApp;
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 
-/// The routes `/`, `/livez`, `/readyz` and `/metrics`. None needs a token, none shows data.
+/// A route of operators.
+pub struct Route {
+    /// Its path.
+    pub path: &'static str,
+    /// What it is for, in a sentence.
+    pub summary: &'static str,
+    handler: fn() -> MethodRouter<SharedApp>,
+}
+
+impl std::fmt::Debug for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Route").field(&self.path).finish()
+    }
+}
+
+/// Every route. None needs a token, none shows data.
+pub static ROUTES: &[Route] = &[
+    Route {
+        path: "/",
+        summary: "Says what this server is.",
+        handler: || get(landing::page),
+    },
+    Route {
+        path: "/metrics",
+        summary: "Counters for Prometheus.",
+        handler: || get(metrics::counters),
+    },
+    Route {
+        path: "/livez",
+        summary: "Whether the server lives.",
+        handler: || get(health::alive),
+    },
+    Route {
+        path: "/readyz",
+        summary: "Whether the server can answer.",
+        handler: || get(health::alive),
+    },
+    Route {
+        path: "/openapi.json",
+        summary: "This description.",
+        handler: || get(crate::openapi::serve),
+    },
+];
+
+/// The routes of [`ROUTES`].
 pub fn router() -> Router<SharedApp> {
-    Router::new()
-        .route("/", get(landing::page))
-        .route("/metrics", get(metrics::counters))
-        .route("/livez", get(health::alive))
-        .route("/readyz", get(health::alive))
+    let add = |router: Router<SharedApp>, route: &Route| router.route(route.path, (route.handler)());
+    ROUTES.iter().fold(Router::new(), add)
 }

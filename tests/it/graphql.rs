@@ -1,9 +1,10 @@
 //! GraphQL over the built-in cubes. What Cube answers is replayed by `cube_conformance`; here is what is ours: that it
 //! agrees with `/v1/load`, its bounds, and null instants.
 
-use crate::server::Server;
+use crate::server::{Server, Wanted};
 use crate::support::client::{Client, Reply, token};
 use crate::support::events::page_views;
+use engine::clock::FixedClock;
 use serde_json::{Value, json};
 
 fn ask(client: &Client, project: &str, body: &Value) -> Reply {
@@ -34,7 +35,11 @@ fn error(client: &Client, query: &str) -> (u16, String) {
 
 #[test]
 fn answers_are_those_of_load() {
-    let server = Server::start();
+    let clock = FixedClock::new(1_700_000_100_000_000); // 2023-11-14T22:15:00Z
+    let server = Server::start_with(Wanted {
+        clock,
+        ..Wanted::default()
+    });
     let client = server.client();
     client.ingest("shop-key", &json!(page_views("g-", 20, 1_700_000_000)));
     let by_path = data(

@@ -113,7 +113,7 @@ impl Request {
             true => Ok(recorder.into_calls()),
             false => Err(Refused {
                 status: StatusCode::BAD_REQUEST,
-                errors: json!(done.errors),
+                errors: field_errors(done.errors),
             }),
         }
     }
@@ -185,6 +185,16 @@ fn read(schema: Arc<CubeSchema>, text: &str, params: &Params) -> Result<Request,
     })
 }
 
+/// Errors of fields without what the library puts before their texts.
+fn field_errors(mut errors: Vec<GraphQLError>) -> Value {
+    for error in &mut errors {
+        if let Some(text) = error.message.strip_prefix("resolver error: ") {
+            error.message = text.to_owned();
+        }
+    }
+    json!(errors)
+}
+
 /// What is wrong with a document, worded as graphql-js words it.
 fn errors(schema: &CubeSchema, found: &DiagnosticList) -> Value {
     let shown = found.iter().take(ERRORS_MAX).map(|diagnostic| {
@@ -235,7 +245,7 @@ pub async fn answer(app: &SharedApp, context: &SecurityContext, params: &Params)
             .find_map(|one| one.ok().map(|one| one.extensions));
         let mut body = Map::new();
         if !done.errors.is_empty() {
-            body.insert("errors".to_owned(), json!(done.errors));
+            body.insert("errors".to_owned(), field_errors(done.errors));
         }
         let mut data = json!(done.data);
         rows::whole_numbers(&mut data);

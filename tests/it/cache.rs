@@ -182,3 +182,37 @@ fn a_kept_answer_costs_little() {
     )
     .unwrap();
 }
+
+#[test]
+fn missing_buckets_are_added_when_asked_for() {
+    let clock = FixedClock::new(1_717_243_200_000_000); // 2024-06-01T12:00:00Z
+    let server = Server::start_with(Wanted {
+        clock,
+        ..Wanted::default()
+    });
+    let client = server.client();
+    client.ingest("shop-key", &json!(page_views("fill-", 2, 1_717_200_000)));
+    let token = token_with(&json!({"appId": "shop"}), SECRET);
+    let mut query = json!({"measures": ["TrackedEvents.count"], "timeDimensions": [
+        {"dimension": "TrackedEvents.derivedTstamp", "granularity": "day", "dateRange": ["2024-05-31", "2024-06-02"]}]});
+    let counts = |query: &Value| {
+        let body = ask(&client, &token, query).json();
+        let rows = body["data"].as_array().unwrap().clone();
+        let counts = rows.iter().map(|row| row["TrackedEvents.count"].clone());
+        (counts.collect::<Vec<_>>(), body["query"]["fillMissing"].clone())
+    };
+    assert_eq!(counts(&query), (vec![json!("2")], Value::Null));
+    query["fillMissing"] = json!("zero");
+    assert_eq!(
+        counts(&query),
+        (vec![json!("0"), json!("2"), json!("0")], json!("zero"))
+    );
+    query["fillMissing"] = json!("null");
+    assert_eq!(
+        counts(&query),
+        (vec![Value::Null, json!("2"), Value::Null], json!("null"))
+    );
+    query["fillMissing"] = json!(true);
+    let reply = client.cube("load", &token, &json!({ "query": query }));
+    assert_eq!(reply.status, 400, "{}", reply.text());
+}

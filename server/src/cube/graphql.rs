@@ -48,12 +48,12 @@ pub struct Schemas(Mutex<Vec<(blake3::Hash, Arc<CubeSchema>)>>);
 impl Schemas {
     /// The schema of what `context` sees.
     fn get(&self, app: &SharedApp, context: &SecurityContext) -> ApiResult<Arc<CubeSchema>> {
-        let meta = meta::meta(&app.engine.model(context.project()), &context.asker(), false, false);
-        let key = blake3::hash(meta.to_string().as_bytes());
+        let (model, asker) = (app.engine.model(context.project()), context.asker());
+        let key = blake3::hash(&meta::body(&model, &asker, false, false));
         if let Some((_, known)) = self.0.lock().iter().find(|(known, _)| *known == key) {
             return Ok(Arc::clone(known));
         }
-        let made = Arc::new(CubeSchema::new(&meta)?);
+        let made = Arc::new(CubeSchema::new(&meta::meta(&model, &asker, false, false))?);
         let mut all = self.0.lock();
         if all.len() >= SCHEMAS_MAX {
             all.remove(0);

@@ -6,9 +6,10 @@ use super::error::{ApiError, ApiResult};
 use super::wire::Params;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use engine::model::Model;
+use engine::model::{Cube, Model};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// Queries end with their connection; none runs that could be found by an id.
 pub const NOTHING_CANCELLED: &str = "{\"result\":[]}";
@@ -134,8 +135,13 @@ fn describe(token: &str, defined: &[String]) -> Value {
 }
 
 /// The pre-aggregations of the model as `Cube.name`.
-fn defined(_model: &Model) -> Vec<String> {
-    Vec::new()
+fn defined(model: &Model) -> Vec<String> {
+    let cubes = model.cubes.values().filter(|cube| cube.alias_of.is_none());
+    let named = |cube: &Arc<Cube>| -> Vec<String> {
+        let defined = cube.pre_aggregations.iter();
+        defined.map(|one| format!("{}.{}", cube.name, one.name)).collect()
+    };
+    cubes.flat_map(named).collect()
 }
 
 fn names(selector: &Map<String, Value>, key: &str) -> ApiResult<Option<Vec<String>>> {

@@ -8,6 +8,8 @@ mod tests;
 
 /// Nesting of JSON at the most; serde_json stops at the same depth.
 const DEPTH_MAX: usize = 128;
+/// How the text about nesting begins; it is ours, where all others are JavaScript's.
+pub const TOO_DEEP: &str = "nested deeper than";
 /// Characters shown on either side of a wrong token.
 const CONTEXT_CHARS: usize = 10;
 
@@ -83,7 +85,7 @@ impl Scanner {
 
     fn value(&mut self, depth: usize) -> Scan {
         if depth > DEPTH_MAX {
-            return Err(format!("nested deeper than {DEPTH_MAX} levels at position {}", self.at));
+            return Err(format!("{TOO_DEEP} {DEPTH_MAX} levels at position {}", self.at));
         }
         self.skip_space();
         match self.peek() {

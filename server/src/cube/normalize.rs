@@ -9,7 +9,7 @@ use chrono_tz::{TZ_VARIANTS, Tz};
 use engine::clock::Micros;
 use engine::limits;
 use engine::query::filter::Comparison;
-use engine::query::{DateRange, Filter, Operator, OrderBy, Query, QueryTimeDimension, date_range};
+use engine::query::{DateRange, Fill, Filter, Operator, OrderBy, Query, QueryTimeDimension, date_range};
 use serde_json::{Map, Number, Value, json};
 use std::sync::Arc;
 
@@ -78,6 +78,8 @@ pub struct Normalized {
     pub ungrouped: Option<bool>,
     /// Ways through the joins, each a list of cubes' names.
     pub join_hints: Option<Vec<Vec<String>>>,
+    /// How buckets without rows are filled, `zero` or `null`.
+    pub fill: Option<Fill>,
     /// How rows are written.
     pub response_format: Option<ResponseFormat>,
     /// How fresh the answer must be. Answers are always fresh here; the mode is only echoed.
@@ -189,6 +191,7 @@ pub fn normalize(query: &Map<String, Value>, cache: Option<&Value>, defaults: De
             .get("joinHints")
             .and_then(Value::as_array)
             .map(|ways| ways.iter().map(strings).collect()),
+        fill: names_one(&query, "fillMissing").and_then(|name| fill_of(&name)),
         response_format: names_one(&query, "responseFormat").and_then(|n| ResponseFormat::from_name(&n)),
         cache_mode: names_one(&query, "cacheMode").unwrap_or_else(|| "stale-if-slow".to_owned()),
     })
@@ -358,6 +361,7 @@ impl Normalized {
             total: self.total.unwrap_or(false),
             ungrouped: self.ungrouped.unwrap_or(false),
             join_hints: self.join_hints.clone().unwrap_or_default(),
+            fill: self.fill,
             timezone: self.tz,
             ..Query::default()
         }
@@ -384,6 +388,7 @@ impl Normalized {
         set("timezone", Some(json!(self.timezone)));
         set("ungrouped", self.ungrouped.map(Value::Bool));
         set("joinHints", self.join_hints.as_ref().map(|ways| json!(ways)));
+        set("fillMissing", self.fill.map(|fill| json!(fill_name(fill))));
         set("responseFormat", self.response_format.map(|f| json!(f.name())));
         set("filters", Some(Value::Array(self.filters.clone())));
         set("rowLimit", Some(json!(self.limit)));
@@ -422,6 +427,20 @@ impl Normalized {
             _ => Vec::new(),
         }
     }
+}
+
+/// Names of [`Fill`] on the wire.
+const FILLS: &[(&str, Fill)] = &[("zero", Fill::Zero), ("null", Fill::Null)];
+
+fn fill_of(name: &str) -> Option<Fill> {
+    FILLS.iter().find(|(known, _)| *known == name).map(|(_, fill)| *fill)
+}
+
+fn fill_name(fill: Fill) -> &'static str {
+    FILLS
+        .iter()
+        .find(|(_, known)| *known == fill)
+        .map_or("zero", |(name, _)| name)
 }
 
 fn unique(names: &[String]) -> Vec<String> {

@@ -15,6 +15,8 @@ const RESPONSE_FORMATS: &[&str] = &["default", "compact", "columnar"];
 /// The pattern that Cube shows for the id of an order.
 const ORDER_PATTERN: &str =
     r"/^[a-zA-Z0-9_]+\.[a-zA-Z0-9_]+$|^[a-zA-Z0-9_]+$|^[a-zA-Z0-9_]+\.[a-zA-Z0-9_]+\.[a-zA-Z0-9_]+$/";
+/// Values of `fillMissing`, which [`super::normalize`] reads.
+const FILLS: &[&str] = &["zero", "null"];
 /// Bytes of a granularity's name.
 const GRANULARITY_BYTES_MAX: usize = 128;
 /// The largest whole number JavaScript counts exactly; larger limits are refused by name.
@@ -67,6 +69,8 @@ const KEYS: &[(&str, Check)] = &[
     ("responseFormat", |at, v| one_of(at, v, RESPONSE_FORMATS)),
     ("joinHints", join_hints),
     ("renewQuery", |_, _| Ok(())),
+    // Ours: no client of Cube sends it unless it is meant.
+    ("fillMissing", |at, v| one_of(at, v, FILLS)),
 ];
 
 /// Checks the shape of `query` and that it asks for something.

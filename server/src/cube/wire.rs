@@ -114,8 +114,12 @@ impl Params {
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
-        // The body parser in front of Cube gives its error no status.
-        let syntax = |text| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("SyntaxError: {text}"));
+        let syntax = |text: String| match text.starts_with(json_text::TOO_DEEP) {
+            // A bound of ours.
+            true => ApiError::bad_request(format!("SyntaxError: {text}")),
+            // The body parser in front of Cube gives its error no status.
+            false => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("SyntaxError: {text}")),
+        };
         match json_text::parse(text).map_err(syntax)? {
             Value::Object(fields) => Ok(Self { fields }),
             _ => Err(ApiError::bad_request("The body must be a JSON object")),

@@ -46,7 +46,21 @@ const VARIABLES: Parameter = ("variables", false, "The document's variables.");
 fn parameters(action: Action) -> &'static [Parameter] {
     match action {
         Action::Load => &[QUERY, QUERY_TYPE, CACHE],
-        Action::Sql | Action::DryRun => &[QUERY],
+        Action::Sql => &[
+            QUERY,
+            ("format", true, "`sql` when the query is SQL over the cubes."),
+            (
+                "disable_post_processing",
+                false,
+                "Refuses SQL that is more than one query of cubes.",
+            ),
+        ],
+        Action::DryRun => &[QUERY],
+        Action::ConvertQuery => &[
+            ("input", true, "`sql`."),
+            ("output", true, "`rest`."),
+            ("query", true, "SQL over the cubes."),
+        ],
         Action::Meta => &[
             ("extended", true, "When present: what the members are made of, too."),
             ("onlyViews", true, "`true` leaves out the cubes."),

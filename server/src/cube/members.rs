@@ -30,6 +30,8 @@ pub struct Members<'m> {
     pub times: Vec<(Found<'m, Dimension>, &'m QueryTimeDimension)>,
     /// Segments.
     pub segments: Vec<Found<'m, Segment>>,
+    /// How their cubes are joined, when there are several.
+    pub tree: Option<join::Tree>,
 }
 
 impl<'m> Members<'m> {
@@ -40,7 +42,7 @@ impl<'m> Members<'m> {
     pub fn find(model: &'m Model, query: &'m Normalized) -> ApiResult<Self> {
         let measures = query.measures.as_deref().unwrap_or_default().iter();
         let segments = query.segments.as_deref().unwrap_or_default().iter();
-        let all = Self {
+        let mut all = Self {
             measures: measures.map(|path| measure(model, path)).collect::<ApiResult<_>>()?,
             dimensions: query
                 .dimensions
@@ -53,13 +55,14 @@ impl<'m> Members<'m> {
                 .iter()
                 .map(|t| time(model, t))
                 .collect::<ApiResult<_>>()?,
+            tree: None,
         };
-        all.check_joined(model, query)?;
+        all.tree = all.joined(model, query)?;
         Ok(all)
     }
 
     /// Some cube of the query must reach all others by joins.
-    fn check_joined(&self, model: &Model, query: &Normalized) -> ApiResult<()> {
+    fn joined(&self, model: &Model, query: &Normalized) -> ApiResult<Option<join::Tree>> {
         let measures = self.measures.iter().map(|f| f.path);
         let dimensions = self.dimensions.iter().map(|f| f.path);
         let segments = self.segments.iter().map(|f| f.path);
@@ -73,8 +76,9 @@ impl<'m> Members<'m> {
         }
         let hints = join::distinct(hints);
         match hints.len() {
-            0 | 1 => Ok(()),
-            _ => Ok(join::Graph::new(model).tree(&hints).map(drop)?),
+            0 => Ok(None),
+            1 if hints.iter().all(|way| way.len() < 2) => Ok(None),
+            _ => Ok(Some(join::Graph::new(model).tree(&hints)?)),
         }
     }
 

@@ -81,12 +81,17 @@ fn aliases(query: &Normalized) -> Map<String, Value> {
     members.chain(times).map(|path| (alias(&path), json!(path))).collect()
 }
 
-/// A column's alias in Cube's SQL: snake case, cube and member apart by two underscores.
+/// A column's alias in Cube's SQL: snake case, cube and member apart by two underscores. A member that begins with a
+/// capital is apart by three, because Cube makes the whole path snake case at once.
 fn alias(path: &str) -> String {
-    let mut parts = path.split('.').map(snake_case);
-    let cube = parts.next().unwrap_or_default();
-    let member: Vec<String> = parts.collect();
-    format!("{cube}__{}", member.join("_"))
+    let mut parts = path.split('.');
+    let cube = parts.next().map(snake_case).unwrap_or_default();
+    let member: Vec<String> = parts.map(snake_case).collect();
+    let capital = path
+        .split('.')
+        .nth(1)
+        .is_some_and(|name| name.starts_with(|c: char| c.is_ascii_uppercase()));
+    format!("{cube}__{}{}", if capital { "_" } else { "" }, member.join("_"))
 }
 
 fn snake_case(name: &str) -> String {

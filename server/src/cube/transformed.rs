@@ -1,6 +1,8 @@
 //! What a query needs of a pre-aggregation, as `/v1/dry-run` and `/v1/sql` report it. Playgrounds and cache warmers read
 //! it to see whether and which pre-aggregation could serve a query.
 
+mod paths;
+
 use super::members::Members;
 use super::normalize::Normalized;
 use chrono::{Datelike, NaiveDate, NaiveDateTime, TimeDelta, TimeZone, Timelike};
@@ -9,6 +11,7 @@ use engine::model::{
     Cube, Dimension, DimensionType, Granularity, Interval, Measure, MeasureType, Member, Model, Piece, TimeUnit,
 };
 use engine::query::{DateRange, Filter, Operator, QueryTimeDimension, date_range};
+use paths::Paths;
 use serde_json::{Map, Value, json};
 
 #[cfg(test)]
@@ -53,10 +56,10 @@ fn hierarchies(model: &Model, tz: Tz) -> Map<String, Value> {
 pub fn transformed(model: &Model, query: &Normalized, members: &Members<'_>) -> Value {
     let filters = Filtered::of(model, &query.typed_filters);
     let dimensions = sorted_dimensions(query, &filters);
-    let times: Vec<Value> = members
+    let times: Vec<(&str, Option<String>)> = members
         .times
         .iter()
-        .map(|(f, t)| json!([f.path, t.granularity]))
+        .map(|(f, t)| (f.path, t.granularity.clone()))
         .collect();
     let rollup_times = rollup_times(members);
     let mut measures: Vec<(String, &Cube, &Measure)> = members
@@ -66,25 +69,33 @@ pub fn transformed(model: &Model, query: &Normalized, members: &Members<'_>) -> 
         .collect();
     measures.extend(filters.measures.iter().cloned());
     measures.dedup_by(|a, b| a.0 == b.0);
-    let leaves = Leaves::of(&measures);
-    let additive = measures.iter().all(|(_, _, m)| is_additive(m.kind));
+    let paths = Paths::new(model, members.tree.as_ref());
+    let leaves = Leaves::of(model, &measures);
+    let multiplied = leaves.names.iter().any(|leaf| paths.is_multiplied(leaf));
+    // A view's measure counts as a calculated one.
+    let additive = !multiplied
+        && measures
+            .iter()
+            .all(|(_, _, m)| m.origin.is_none() && is_additive(m.kind));
+    let asked = |all: &[String]| -> Vec<String> { all.iter().map(|path| paths.asked(path)).collect() };
+    let owned = |all: &[String]| -> Vec<String> { all.iter().map(|path| paths.owned(path)).collect() };
     let selected: Vec<&str> = query.dimensions.iter().map(String::as_str).collect();
     let mut item = Map::new();
     let mut set = |key: &str, value: Value| item.insert(key.to_owned(), value);
-    set("sortedDimensions", json!(dimensions));
-    set("sortedTimeDimensions", json!(rollup_times));
-    set("timeDimensions", json!(times));
-    set("measures", json!(query.measures.as_deref().unwrap_or_default()));
+    set("sortedDimensions", json!(asked(&dimensions)));
+    set("sortedTimeDimensions", named(&rollup_times, |path| paths.asked(path)));
+    set("timeDimensions", named(&times, |path| paths.asked(path)));
+    set("measures", json!(asked(query.measures.as_deref().unwrap_or_default())));
     set("leafMeasureAdditive", json!(leaves.additive));
     set("leafMeasures", json!(leaves.names));
-    set("leafMeasuresFullPaths", json!(leaves.names));
+    set("leafMeasuresFullPaths", json!(owned(&leaves.names)));
     set("measureToLeafMeasures", Value::Object(leaves.by_measure));
     let all_bucketed = members.times.iter().all(|(_, t)| t.granularity.is_some());
     set("hasNoTimeDimensionsWithoutGranularity", json!(all_bucketed));
     let within = filters.dimensions.iter().all(|d| selected.contains(&d.as_str()));
     set("allFiltersWithinSelectedDimensions", json!(within));
     set("isAdditive", json!(additive));
-    set("hasMultipliedMeasures", json!(false));
+    set("hasMultipliedMeasures", json!(multiplied));
     set(
         "hasCumulativeMeasures",
         json!(measures.iter().any(|(_, _, m)| m.cumulative)),
@@ -96,10 +107,15 @@ pub fn transformed(model: &Model, query: &Normalized, members: &Members<'_>) -> 
     }
     let pinned = if filters.all_pinned { json!({}) } else { Value::Null };
     set("filterDimensionsSingleValueEqual", pinned);
-    set("ownedDimensions", json!(dimensions));
-    set("ownedTimeDimensionsWithRollupGranularity", json!(rollup_times));
-    set("ownedTimeDimensionsAsIs", json!(times));
-    set("allBackAliasMembers", json!({}));
+    set("ownedDimensions", json!(owned(&dimensions)));
+    set(
+        "ownedTimeDimensionsWithRollupGranularity",
+        named(&rollup_times, |path| paths.owned(path)),
+    );
+    set("ownedTimeDimensionsAsIs", named(&times, |path| paths.owned(path)));
+    let used = query.measures.iter().flatten().chain(&dimensions).map(String::as_str);
+    let used = used.chain(members.times.iter().map(|(f, _)| f.path));
+    set("allBackAliasMembers", Value::Object(paths.back(used)));
     if query.ungrouped == Some(true) {
         let cubes = cubes_of(query);
         set("ungrouped", json!(true));
@@ -192,13 +208,14 @@ struct Leaves {
 }
 
 impl Leaves {
-    fn of(measures: &[(String, &Cube, &Measure)]) -> Self {
+    fn of(model: &Model, measures: &[(String, &Cube, &Measure)]) -> Self {
         let mut all = Self {
             names: Vec::new(),
             by_measure: Map::new(),
             additive: true,
         };
         for (path, cube, measure) in measures {
+            let (cube, measure) = owner(model, cube, measure);
             let mut found = Vec::new();
             leaves_of(cube, measure, 0, &mut found);
             let mut items = Vec::new();
@@ -215,6 +232,15 @@ impl Leaves {
         }
         all
     }
+}
+
+/// A view's measure as its cube has it.
+fn owner<'m>(model: &'m Model, cube: &'m Cube, measure: &'m Measure) -> (&'m Cube, &'m Measure) {
+    let found = measure.origin.as_ref().and_then(|origin| {
+        let cube = model.cubes.get(origin.cube())?;
+        Some((cube.as_ref(), cube.measure(&origin.member)?))
+    });
+    found.unwrap_or((cube, measure))
 }
 
 /// Intervals without an origin are counted from the beginning of a year.
@@ -262,15 +288,21 @@ fn is_additive(kind: MeasureType) -> bool {
 }
 
 /// Each time dimension with the coarsest granularity that both its buckets and the ends of its range are made of.
-fn rollup_times(members: &Members<'_>) -> Vec<Value> {
+fn rollup_times<'m>(members: &Members<'m>) -> Vec<(&'m str, Option<String>)> {
     let mut all: Vec<(&str, Option<String>)> = members
         .times
         .iter()
         .map(|(f, t)| (f.path, rollup_granularity(f.member, t)))
         .collect();
     all.sort();
-    all.into_iter()
-        .map(|(path, granularity)| json!([path, granularity]))
+    all
+}
+
+/// Time dimensions with their granularities, each under the name that `name` gives it.
+fn named(times: &[(&str, Option<String>)], name: impl Fn(&str) -> String) -> Value {
+    times
+        .iter()
+        .map(|(path, granularity)| json!([name(path), granularity]))
         .collect()
 }
 

@@ -6,6 +6,7 @@ pub mod engine;
 pub mod error;
 pub mod event;
 pub mod exec;
+pub mod functions;
 pub mod ingest;
 pub mod limits;
 pub mod metrics;

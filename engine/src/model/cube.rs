@@ -36,6 +36,26 @@ pub enum CubeSource {
     View(Arc<View>),
 }
 
+/// The SQL that a cube is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// PostgreSQL's grammar and functions.
+    PostgreSql,
+    /// ClickHouse's.
+    ClickHouse,
+}
+
+impl Dialect {
+    /// The dialect that an author calls `name`, as `dialect` and as the name of a `data_source`.
+    pub fn named(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "clickhouse" => Some(Self::ClickHouse),
+            "postgres" | "postgresql" => Some(Self::PostgreSql),
+            _ => None,
+        }
+    }
+}
+
 /// A cube.
 #[derive(Debug, Clone)]
 pub struct Cube {
@@ -49,6 +69,8 @@ pub struct Cube {
     pub public: bool,
     /// The rows.
     pub source: CubeSource,
+    /// The SQL it is written in, when the author says so; else its SQL shows it.
+    pub dialect: Option<Dialect>,
     /// Measures in the order of the file.
     pub measures: Vec<Measure>,
     /// Dimensions in the order of the file.
@@ -93,6 +115,7 @@ impl Cube {
             description: None,
             public: true,
             source,
+            dialect: None,
             measures: Vec::new(),
             dimensions: Vec::new(),
             segments: Vec::new(),

@@ -28,7 +28,7 @@ pub mod view;
 mod yaml;
 
 pub use catalog::{Builtin, Catalog, CatalogOptions};
-pub use cube::{Cube, CubeSource, Location};
+pub use cube::{Cube, CubeSource, Dialect, Location};
 pub use dimension::{CaseLabel, Dimension, DimensionSql, DimensionType, Link, LinkTarget, SortOrder};
 pub use expression::Expression;
 pub use funnel::{Funnel, FunnelRule, FunnelStep};

@@ -17,8 +17,8 @@ use super::template::SqlTemplate;
 use super::view::ViewGroup;
 use super::yaml::{self, CUBE_KEYS, FILE_KEYS, HIERARCHY_KEYS, JOIN_KEYS, Key, Keys, Node, Use, Value};
 use super::{
-    AccessPolicy, CubeSource, Dimension, Hierarchy, Join, Location, Measure, PreAggregation, Problem, RefreshKey,
-    Relationship, Segment,
+    AccessPolicy, CubeSource, Dialect, Dimension, Hierarchy, Join, Location, Measure, PreAggregation, Problem,
+    RefreshKey, Relationship, Segment,
 };
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ pub(super) struct RawCube {
     pub description: Option<String>,
     pub public: Option<bool>,
     pub source: Option<CubeSource>,
+    pub dialect: Option<Dialect>,
     pub extends: Option<(String, Location)>,
     pub aliases: Vec<(String, Location)>,
     pub measures: Vec<Measure>,
@@ -65,6 +66,7 @@ impl RawCube {
             description: None,
             public: None,
             source: source.into(),
+            dialect: None,
             extends: None,
             aliases: Vec::new(),
             measures: Vec::new(),
@@ -333,6 +335,7 @@ impl Reader {
         };
         cube.source = source;
         cube.aliases = aliases;
+        cube.dialect = self.dialect(&fields);
         if let Some(list) = fields.get("joins") {
             self.each(list, "joins", |reader, node| cube.joins.extend(reader.join(node)));
         }
@@ -417,6 +420,23 @@ impl Reader {
             location: self.at(node.line),
             name,
         })
+    }
+
+    /// `dialect`, else a `data_source` that has a dialect's name.
+    fn dialect(&mut self, fields: &Fields<'_>) -> Option<Dialect> {
+        let source = self.text(fields, "data_source", "");
+        let Some(name) = self.text(fields, "dialect", "") else {
+            return source.as_deref().and_then(Dialect::named);
+        };
+        let found = Dialect::named(&name);
+        if found.is_none() {
+            let line = fields.line("dialect", 0);
+            self.error(
+                line,
+                format!("\"dialect\" must be `clickhouse` or `postgres`, not `{name}`"),
+            );
+        }
+        found
     }
 
     fn source(&mut self, fields: &Fields<'_>, line: u32, inherits: bool) -> Option<CubeSource> {

@@ -266,6 +266,7 @@ fn finish(raw: &RawCube, alias_of: Option<&str>, known: &Known<'_>, problems: &m
         description: raw.description,
         public: raw.public.unwrap_or(true),
         source: raw.source.unwrap_or_else(|| CubeSource::Table(String::new())),
+        dialect: raw.dialect,
         measures: raw.measures,
         dimensions: raw.dimensions,
         segments: raw.segments,

@@ -1,19 +1,27 @@
-//! SQL of a model's author: parsed in PostgreSQL's dialect, planned against the project's tables, able only to read.
+//! SQL of a model's author: parsed in PostgreSQL's dialect or ClickHouse's, planned against the project's tables, able only
+//! to read.
+//!
+//! A cube is written in one dialect: the one its `dialect` names, else ClickHouse's when something in it is only
+//! ClickHouse's ([`is_clickhouse`]), else PostgreSQL's.
 
+mod clickhouse;
 mod epoch;
 
 use super::tables;
 use crate::error::{Error, Result};
+use crate::functions;
+use crate::model::{Cube, CubeSource, Dialect, DimensionSql};
 use arrow::datatypes::DataType;
-use datafusion::common::config::{ConfigOptions, Dialect};
+use datafusion::common::config::{ConfigOptions, Dialect as EngineDialect};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchema, TableReference};
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
 use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
 use datafusion::prelude::SessionConfig;
-use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
-use datafusion::sql::sqlparser::ast::Statement;
+use datafusion::sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel};
+use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Statement};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -44,9 +52,15 @@ pub fn planners() -> &'static [Arc<dyn ExprPlanner>] {
     &PLANNERS
 }
 
+/// The same for ClickHouse's dialect.
+static CLICKHOUSE_PLANNERS: LazyLock<Vec<Arc<dyn ExprPlanner>>> = LazyLock::new(|| {
+    let ours: Arc<dyn ExprPlanner> = Arc::new(clickhouse::Operators);
+    std::iter::once(ours).chain(PLANNERS.iter().map(Arc::clone)).collect()
+});
+
 /// A session's beginning: the functions that come with the query engine, and PostgreSQL's dialect.
 pub fn base(mut config: SessionConfig) -> SessionStateBuilder {
-    config.options_mut().sql_parser.dialect = Dialect::PostgreSQL;
+    config.options_mut().sql_parser.dialect = EngineDialect::PostgreSQL;
     SessionStateBuilder::new().with_config(config).with_default_features()
 }
 
@@ -69,38 +83,119 @@ pub fn functions() -> &'static SessionState {
     &FUNCTIONS
 }
 
-/// Parses an expression against the columns of `schema`.
+/// Whether something in `sql` is only ClickHouse's: a function, or a form of its grammar.
+pub fn is_clickhouse(sql: &str) -> bool {
+    sql.len() <= SQL_BYTES_MAX && clickhouse::is_marked(sql, is_known)
+}
+
+/// Whether the query engine has a function of this name.
+fn is_known(name: &str) -> bool {
+    let functions = functions();
+    functions.scalar_functions().contains_key(name)
+        || functions.aggregate_functions().contains_key(name)
+        || functions.window_functions().contains_key(name)
+        || functions.higher_order_functions().contains_key(name)
+}
+
+/// The dialect of a cube: the one it names, else ClickHouse's when any of its SQL is only ClickHouse's.
+pub fn dialect_of_cube(cube: &Cube) -> Dialect {
+    if let Some(named) = cube.dialect {
+        return named;
+    }
+    let own = match &cube.source {
+        CubeSource::Sql(template) => Some(template),
+        _ => None,
+    };
+    let dimensions = cube.dimensions.iter().flat_map(|dimension| match &dimension.sql {
+        DimensionSql::Expr(template) => vec![template],
+        DimensionSql::Case { when, .. } => when.iter().map(|(condition, _)| condition).collect(),
+        _ => Vec::new(),
+    });
+    let measures = cube
+        .measures
+        .iter()
+        .flat_map(|measure| measure.sql.iter().chain(&measure.filters));
+    let segments = cube.segments.iter().map(|segment| &segment.sql);
+    let mut all = own.into_iter().chain(dimensions).chain(measures).chain(segments);
+    match all.any(|template| is_clickhouse(&template.source)) {
+        true => Dialect::ClickHouse,
+        false => Dialect::PostgreSql,
+    }
+}
+
+/// The dialect of a text that no cube says the dialect of.
+fn dialect_of(sql: &str) -> Dialect {
+    if is_clickhouse(sql) {
+        Dialect::ClickHouse
+    } else {
+        Dialect::PostgreSql
+    }
+}
+
+/// Parses an expression against the columns of `schema`, in the dialect that it shows to be written in.
 ///
 /// # Errors
 /// `Model` with what is wrong.
 pub fn expression(sql: &str, schema: &DFSchema) -> Result<Expr> {
+    expression_in(dialect_of(sql), sql, schema)
+}
+
+/// Parses an expression against the columns of `schema`.
+///
+/// # Errors
+/// `Model` with what is wrong.
+pub fn expression_in(dialect: Dialect, sql: &str, schema: &DFSchema) -> Result<Expr> {
+    let expr = match dialect {
+        Dialect::PostgreSql => postgres_expression(checked(sql)?)?,
+        Dialect::ClickHouse => clickhouse::expression(checked(sql)?, SQL_DEPTH_MAX)?,
+    };
+    let tables = Tables { dialect };
+    let planner = SqlToRel::new_with_options(&tables, options(dialect));
+    let planned = planner
+        .sql_to_expr(expr, schema, &mut PlannerContext::new())
+        .map_err(model_error)?;
+    if planned.exists(|expr| Ok(matches!(expr, Expr::Unnest(_))))? {
+        return Err(Error::model(
+            "`arrayJoin` makes rows, so it belongs into the select list of the `sql` of a cube",
+        ));
+    }
+    Ok(planned)
+}
+
+fn postgres_expression(sql: &str) -> Result<SqlExpr> {
     let parser = Parser::new(&PostgreSqlDialect {})
         .with_recursion_limit(SQL_DEPTH_MAX)
-        .try_with_sql(checked(sql)?);
+        .try_with_sql(sql);
     let parsed = parser.and_then(|mut parser| {
         let expr = parser.parse_expr()?;
         parser.expect_token(&Token::EOF)?;
         Ok(expr)
     });
-    let expr = parsed.map_err(|error| Error::model(error.to_string()))?;
-    let tables = Tables;
-    let planner = SqlToRel::new_with_options(&tables, options());
-    planner
-        .sql_to_expr(expr, schema, &mut PlannerContext::new())
-        .map_err(model_error)
+    parsed.map_err(|error| Error::model(error.to_string()))
+}
+
+/// Plans a query over the project's tables, in the dialect that it shows to be written in.
+///
+/// # Errors
+/// `Model` with what is wrong: bad SQL, several statements, anything that is not a query.
+pub fn query(sql: &str) -> Result<LogicalPlan> {
+    query_in(dialect_of(sql), sql)
 }
 
 /// Plans a query over the project's tables.
 ///
 /// # Errors
 /// `Model` with what is wrong: bad SQL, several statements, anything that is not a query.
-pub fn query(sql: &str) -> Result<LogicalPlan> {
-    let statement = statement(checked(sql)?)?;
+pub fn query_in(dialect: Dialect, sql: &str) -> Result<LogicalPlan> {
+    let statement = match dialect {
+        Dialect::PostgreSql => statement(checked(sql)?)?,
+        Dialect::ClickHouse => clickhouse::statement(checked(sql)?, SQL_DEPTH_MAX)?,
+    };
     if !matches!(statement, Statement::Query(_)) {
         return Err(Error::model("`sql` of a cube must be one SELECT query"));
     }
-    let tables = Tables;
-    let planner = SqlToRel::new_with_options(&tables, options());
+    let tables = Tables { dialect };
+    let planner = SqlToRel::new_with_options(&tables, options(dialect));
     let plan = planner.sql_statement_to_plan(statement).map_err(model_error)?;
     super::check::read_only(&plan)?;
     Ok(plan)
@@ -128,8 +223,14 @@ fn statement(sql: &str) -> Result<Statement> {
     }
 }
 
-fn options() -> ParserOptions {
-    ParserOptions::new()
+fn options(dialect: Dialect) -> ParserOptions {
+    match dialect {
+        Dialect::PostgreSql => ParserOptions::new(),
+        // Names keep their case, and NULL comes last in both orders.
+        Dialect::ClickHouse => ParserOptions::new()
+            .with_enable_ident_normalization(false)
+            .with_default_null_ordering(NullOrdering::NullsLast),
+    }
 }
 
 /// An error of planning as an error of the model, without the planner's prefixes.
@@ -149,7 +250,9 @@ pub fn model_error(error: DataFusionError) -> Error {
 
 /// What SQL can name: the tables of the project and the registered functions. There are no table functions, so nothing
 /// outside the project can be read.
-struct Tables;
+struct Tables {
+    dialect: Dialect,
+}
 
 impl ContextProvider for Tables {
     fn get_table_source(&self, name: TableReference) -> datafusion::error::Result<Arc<dyn TableSource>> {
@@ -164,7 +267,10 @@ impl ContextProvider for Tables {
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
-        &PLANNERS
+        match self.dialect {
+            Dialect::PostgreSql => &PLANNERS,
+            Dialect::ClickHouse => &CLICKHOUSE_PLANNERS,
+        }
     }
 
     fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
@@ -172,7 +278,8 @@ impl ContextProvider for Tables {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        functions().scalar_functions().get(name).cloned()
+        let ours = functions::scalar(name).filter(|_| self.dialect == Dialect::ClickHouse);
+        ours.or_else(|| functions().scalar_functions().get(name)).cloned()
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
@@ -180,7 +287,8 @@ impl ContextProvider for Tables {
     }
 
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        functions().aggregate_functions().get(name).cloned()
+        let ours = functions::aggregate(name).filter(|_| self.dialect == Dialect::ClickHouse);
+        ours.or_else(|| functions().aggregate_functions().get(name)).cloned()
     }
 
     fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {

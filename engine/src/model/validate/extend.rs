@@ -80,6 +80,7 @@ fn unfinished(cube: &Cube) -> RawCube {
         description: cube.description.clone(),
         public: Some(cube.public),
         source: Some(cube.source.clone()),
+        dialect: cube.dialect,
         extends: None,
         aliases: Vec::new(),
         measures: cube.measures.clone(),
@@ -102,6 +103,7 @@ fn unfinished(cube: &Cube) -> RawCube {
 
 pub(super) fn inherit(cube: &mut RawCube, parent: &RawCube) {
     cube.source = cube.source.take().or_else(|| parent.source.clone());
+    cube.dialect = cube.dialect.or(parent.dialect);
     cube.title = cube.title.take().or_else(|| parent.title.clone());
     cube.public = cube.public.or(parent.public);
     cube.refresh_key = cube.refresh_key.take().or_else(|| parent.refresh_key.clone());

@@ -79,6 +79,7 @@ pub(in super::super) const CUBE_KEYS: Keys = Keys {
         ("joins", Answered),
         ("sql_alias", Answered),
         ("data_source", Answered),
+        ("dialect", Answered),
         ("refresh_key", Answered),
         ("pre_aggregations", Answered),
         ("hierarchies", Answered),

@@ -8,9 +8,10 @@ use super::{
     Compiled, CompiledCube, CompiledMeasure, Defect, JoinCondition, REFERENCE_DEPTH_MAX, RowMember, SUB_QUERY_COLUMN,
 };
 use crate::error::{Error, Result};
+use crate::functions;
 use crate::model::{
-    CaseLabel, Cube, CubeSource, Dimension, DimensionSql, DimensionType, Location, Mask, Measure, MeasureType, Member,
-    Model, Origin, Piece, Segment, SqlTemplate,
+    CaseLabel, Cube, CubeSource, Dialect, Dimension, DimensionSql, DimensionType, Location, Mask, Measure, MeasureType,
+    Member, Model, Origin, Piece, Segment, SqlTemplate,
 };
 use crate::query::join::{self, JoinPath, path_reference};
 use crate::query::{filter, params, sql};
@@ -29,6 +30,7 @@ type Slots<T> = RefCell<HashMap<(String, String), Option<Compiled<T>>>>;
 pub(super) struct Compiler<'m> {
     model: &'m Model,
     outlines: &'m Outlines,
+    dialects: HashMap<&'m str, Dialect>,
     relations: HashMap<&'m str, Compiled<LogicalPlan>>,
     nothing: DFSchemaRef,
     rows: Slots<RowMember>,
@@ -38,8 +40,14 @@ pub(super) struct Compiler<'m> {
 
 impl<'m> Compiler<'m> {
     pub(super) fn new(model: &'m Model, outlines: &'m Outlines) -> Self {
+        let dialects: HashMap<&str, Dialect> = model
+            .cubes
+            .values()
+            .map(|cube| (cube.name.as_str(), sql::dialect_of_cube(cube)))
+            .collect();
         let of = |cube: &'m Arc<Cube>| {
-            let compiled = relation(cube).map_err(Defect::at(&cube.location));
+            let dialect = dialects.get(cube.name.as_str()).copied();
+            let compiled = relation(cube, dialect.unwrap_or(Dialect::PostgreSql)).map_err(Defect::at(&cube.location));
             (cube.name.as_str(), compiled)
         };
         let with_rows = |cube: &&Arc<Cube>| matches!(cube.source, CubeSource::Table(_) | CubeSource::Sql(_));
@@ -47,6 +55,7 @@ impl<'m> Compiler<'m> {
             model,
             outlines,
             relations: model.cubes.values().filter(with_rows).map(of).collect(),
+            dialects,
             nothing: Arc::new(DFSchema::empty()),
             rows: RefCell::default(),
             measures: RefCell::default(),
@@ -121,6 +130,11 @@ impl<'m> Compiler<'m> {
             compiled.joins.insert(join.target.clone(), condition);
         }
         compiled
+    }
+
+    fn dialect(&self, cube: &Cube) -> Dialect {
+        let known = self.dialects.get(cube.name.as_str()).copied();
+        known.unwrap_or(Dialect::PostgreSql)
     }
 
     pub(super) fn columns(&self, cube: &Cube) -> &DFSchemaRef {
@@ -325,7 +339,7 @@ impl<'m> Compiler<'m> {
     /// Parses text against the cube's columns and finds its type. Row members are not yet put in.
     pub(super) fn parsed(&self, cube: &Cube, text: &str, scope: &Scope) -> Result<(Expr, DataType)> {
         let schema = scope.schema(self.columns(cube))?;
-        let expr = sql::expression(text, &schema)?;
+        let expr = sql::expression_in(self.dialect(cube), text, &schema)?;
         let data_type = expr.get_type(&schema).map_err(sql::model_error)?;
         Ok((expr, data_type))
     }
@@ -428,6 +442,11 @@ impl<'m> Compiler<'m> {
         let text = self.render(cube, template, scope, false)?;
         match self.on_row(cube, &text, scope)? {
             (expr, DataType::Boolean | DataType::Null) => Ok((expr, text.len())),
+            // ClickHouse's conditions are numbers.
+            (expr, found) if found.is_numeric() && self.dialect(cube) == Dialect::ClickHouse => {
+                let truth = functions::scalar(functions::TRUTH).ok_or_else(|| Error::internal("a function is gone"))?;
+                Ok((truth.call(vec![expr]), text.len()))
+            }
             (_, other) => Err(Error::model(format!(
                 "`{}` is no condition: it gives {other}",
                 template.source

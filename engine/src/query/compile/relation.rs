@@ -1,15 +1,15 @@
 //! The rows of a cube as a plan.
 
 use crate::error::{Error, Result};
-use crate::model::{Cube, CubeSource, Piece, SqlTemplate};
+use crate::model::{Cube, CubeSource, Dialect, Piece, SqlTemplate};
 use crate::query::{params, sql, tables};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 
 /// The cube's rows, under the cube's name so that `{CUBE}.column` finds them.
-pub(super) fn relation(cube: &Cube) -> Result<LogicalPlan> {
+pub(super) fn relation(cube: &Cube, dialect: Dialect) -> Result<LogicalPlan> {
     let plan = match &cube.source {
         CubeSource::Table(name) => tables::scan(table_name(name)?)?.build()?,
-        CubeSource::Sql(template) => sql::query(&cube_sql(cube, template)?)?,
+        CubeSource::Sql(template) => sql::query_in(dialect, &cube_sql(cube, template)?)?,
         CubeSource::Funnel(_) | CubeSource::View(_) => return Err(Error::internal("funnels and views have no SQL")),
     };
     let name = datafusion::common::TableReference::bare(cube.name.as_str());

@@ -147,7 +147,7 @@ fn outline(model: &Model, cube: &Cube, measure: &Measure) -> Result<Outline> {
         let text = text(model, cube, template, outline, &mut fields)?;
         let columns = fields.iter().map(|field| (None, Arc::new(field.clone()))).collect();
         let schema = DFSchema::new_with_metadata(columns, HashMap::new()).map_err(sql::model_error)?;
-        sql::expression(&text, &schema)
+        sql::expression_in(sql::dialect_of_cube(cube), &text, &schema)
     };
     if let Some(template) = &measure.sql {
         outline.sql = Some(compiled(template, &mut outline)?);

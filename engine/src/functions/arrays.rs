@@ -223,6 +223,12 @@ pub fn index_of(call: Call) -> Result<Expr> {
     Ok(build::function("coalesce", vec![found, build::number(0)]))
 }
 
+/// `arrayPushFront(list, x)`.
+pub fn push_front(call: Call) -> Result<Expr> {
+    let [list, element] = call.exactly()?;
+    Ok(build::function("array_prepend", vec![element, list]))
+}
+
 /// `arrayReverseSort(list)`.
 pub fn sort_down(call: Call) -> Result<Expr> {
     let [list] = call.exactly()?;

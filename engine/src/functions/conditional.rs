@@ -2,7 +2,71 @@
 
 use super::{Call, build};
 use crate::error::{Error, Result};
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::Result as PlanResult;
+use datafusion::functions::core::coalesce as engine_coalesce;
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr as PlanExpr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
+};
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr};
+
+const COALESCE: &str = "ch_coalesce";
+
+/// The function that `ifNull` and `coalesce` become.
+pub fn coalesce_udf() -> ScalarUDF {
+    ScalarUDF::new_from_impl(Coalesce {
+        signature: Signature::user_defined(Volatility::Immutable),
+    })
+}
+
+/// The engine's `coalesce`, for arguments of which some are conditions and some numbers, as in `ifNull(is_bot, 0)`.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Coalesce {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Coalesce {
+    fn name(&self) -> &str {
+        COALESCE
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> PlanResult<Vec<DataType>> {
+        let mixed = types.iter().any(DataType::is_numeric);
+        let types: Vec<DataType> = types
+            .iter()
+            .map(|found| {
+                if mixed && *found == DataType::Boolean {
+                    DataType::UInt8
+                } else {
+                    found.clone()
+                }
+            })
+            .collect();
+        engine_coalesce().coerce_types(&types)
+    }
+
+    fn return_type(&self, types: &[DataType]) -> PlanResult<DataType> {
+        engine_coalesce().return_type(types)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> PlanResult<FieldRef> {
+        engine_coalesce().return_field_from_args(args)
+    }
+
+    fn simplify(&self, args: Vec<PlanExpr>, _: &SimplifyContext) -> PlanResult<ExprSimplifyResult> {
+        Ok(ExprSimplifyResult::Simplified(engine_coalesce().call(args)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> PlanResult<ColumnarValue> {
+        engine_coalesce().invoke_with_args(args)
+    }
+}
 
 /// `if(condition, then, else)`.
 pub fn choose(call: Call) -> Result<Expr> {
@@ -31,7 +95,7 @@ pub fn multi_if(call: Call) -> Result<Expr> {
 /// `ifNull(value, otherwise)` and `coalesce(…)`.
 pub fn coalesce(call: Call) -> Result<Expr> {
     call.count(1, usize::MAX)?;
-    Ok(build::function("coalesce", call.args))
+    Ok(build::function(COALESCE, call.args))
 }
 
 /// `nullIf(a, b)`: `a`, or NULL when they are equal.

@@ -161,13 +161,11 @@ impl Accumulator for Steps {
             .map(|condition| Ok(cast(condition, &DataType::Boolean)?.as_boolean().clone()))
             .collect::<PlanResult<_>>()?;
         for row in (0..at.len()).filter(|row| at.is_valid(*row)) {
-            // A row with an unknown condition does not count at all.
-            if conditions.iter().any(|condition| condition.is_null(row)) {
-                continue;
-            }
+            // An unknown condition is not met. (Of columns that can be NULL, ClickHouse leaves out the whole row; but the
+            // columns that its models were written for cannot, and were empty where ours are NULL.)
             let mut any = false;
             for (index, condition) in conditions.iter().enumerate().rev() {
-                if condition.value(row) {
+                if condition.is_valid(row) && condition.value(row) {
                     any = true;
                     self.found
                         .push((at.value(row), u8::try_from(index + 1).unwrap_or(u8::MAX)));

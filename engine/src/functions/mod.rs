@@ -56,11 +56,15 @@ static SCALARS: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
         _ => None,
     });
     let rows = rows.chain(table::INTERNAL.iter().copied());
-    rows.map(|(name, row)| {
-        let name = format!("{PREFIX}{name}");
-        (name.clone(), Arc::new(scalar::udf(name, row)))
-    })
-    .collect()
+    let mut all: HashMap<String, Arc<ScalarUDF>> = rows
+        .map(|(name, row)| {
+            let name = format!("{PREFIX}{name}");
+            (name.clone(), Arc::new(scalar::udf(name, row)))
+        })
+        .collect();
+    let coalesce = conditional::coalesce_udf();
+    all.insert(coalesce.name().to_owned(), Arc::new(coalesce));
+    all
 });
 
 static AGGREGATES: LazyLock<HashMap<String, Arc<AggregateUDF>>> = LazyLock::new(|| {

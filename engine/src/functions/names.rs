@@ -1,7 +1,7 @@
 //! Names: which belong to ClickHouse, and which is the nearest to one that does not exist.
 
 use super::aggregate;
-use super::table::TABLE;
+use super::table::{Kind, TABLE};
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
@@ -88,19 +88,22 @@ pub fn is_clickhouse(name: &str) -> bool {
     NAMES.contains(&name) || aggregate::Parsed::new(&name).is_some_and(|parsed| parsed.has_combinators())
 }
 
-/// The answered function whose name is nearest to `name`.
-pub fn nearest(name: &str) -> &'static str {
+/// The answered function whose name is nearest to `name`, aggregates with the commonest combinators among them.
+pub fn nearest(name: &str) -> String {
     let wanted = name.to_ascii_lowercase();
-    let names = TABLE
-        .iter()
-        .flat_map(|row| std::iter::once(&row.name).chain(row.aliases));
-    names
-        .copied()
-        .min_by_key(|known| {
-            (
-                strsim::damerau_levenshtein(&known.to_ascii_lowercase(), &wanted),
-                *known,
-            )
-        })
-        .unwrap_or("count")
+    let names = TABLE.iter().flat_map(|row| {
+        let endings: &[&str] = match row.kind {
+            Kind::Aggregate(_) => &["", "If", "OrNull", "Distinct"],
+            _ => &[""],
+        };
+        let names = std::iter::once(&row.name).chain(row.aliases);
+        names.flat_map(move |name| endings.iter().map(move |ending| format!("{name}{ending}")))
+    });
+    let nearest = names.min_by_key(|known| {
+        (
+            strsim::damerau_levenshtein(&known.to_ascii_lowercase(), &wanted),
+            known.clone(),
+        )
+    });
+    nearest.unwrap_or_default()
 }

@@ -459,7 +459,7 @@ table! {
     "arrayReverse" [] Engine("array_reverse", 1, 1);
     "arraySlice" [] scalar(2, 3, Spread, arrays::list_answer, arrays::slice);
     "arrayPushBack" ["array_append"] Engine("array_append", 2, 2);
-    "arrayPushFront" ["array_prepend"] Engine("array_prepend", 2, 2);
+    "arrayPushFront" ["array_prepend"] Rewrite(arrays::push_front);
     "arrayPopBack" [] Engine("array_pop_back", 1, 1);
     "arrayPopFront" [] Engine("array_pop_front", 1, 1);
     "arrayIntersect" [] Engine("array_intersect", 2, 2);

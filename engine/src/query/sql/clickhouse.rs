@@ -15,7 +15,7 @@ use crate::functions::{self, Call, build};
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, Array, BinaryOperator, CastKind, CeilFloorKind, DateTimeField, Distinct, Expr, Function,
     FunctionArguments, GroupByExpr, Interval, JoinOperator, LimitClause, ObjectName, Query, Select, SelectItem,
-    Statement, Subscript, TableFactor, UnaryOperator, Value, VisitMut, VisitorMut,
+    Statement, Subscript, TableFactor, TrimWhereField, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::{ClickHouseDialect, Dialect, Precedence};
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -297,6 +297,7 @@ pub(super) fn is_marked(sql: &str, known: impl Fn(&str) -> bool) -> bool {
         .iter()
         .map(|token| &token.token)
         .filter(|token| !matches!(token, Token::Whitespace(_)))
+        .chain([&Token::EOF])
         .collect();
     visible.windows(2).any(|pair| match pair {
         [Token::Word(word), Token::LParen] if word.quote_style.is_none() => {
@@ -438,10 +439,11 @@ fn rewrite(expr: Expr) -> Result<Expr> {
         Expr::UnaryOp {
             op: UnaryOperator::Not,
             expr,
-        } => Ok(Expr::UnaryOp {
-            op: UnaryOperator::Not,
-            expr: Box::new(build::nested(build::truth(*expr))),
-        }),
+        } => Ok(build::not(build::truth(*expr))),
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr,
+        } if !matches!(*expr, Expr::Value(_)) => Ok(build::function("ch_negate", vec![*expr])),
         Expr::Case {
             operand: None,
             mut conditions,
@@ -461,40 +463,6 @@ fn rewrite(expr: Expr) -> Result<Expr> {
                 end_token,
             })
         }
-        Expr::Substring {
-            expr,
-            substring_from,
-            substring_for,
-            ..
-        } => {
-            let parts = [Some(*expr), substring_from.map(|e| *e), substring_for.map(|e| *e)];
-            functions::rewrite(Call::plain("substring", parts.into_iter().flatten().collect()))
-        }
-        Expr::Position { expr, r#in } => functions::rewrite(Call::plain("position", vec![*r#in, *expr])),
-        Expr::Extract { field, expr, .. } => extract(&field, *expr),
-        Expr::Trim {
-            expr,
-            trim_where,
-            trim_what,
-            trim_characters,
-        } => {
-            let what = trim_what
-                .map(|what| *what)
-                .or_else(|| trim_characters.and_then(|mut all| all.pop()));
-            use datafusion::sql::sqlparser::ast::TrimWhereField::{Leading, Trailing};
-            let name = match trim_where {
-                Some(Leading) => "trimLeft",
-                Some(Trailing) => "trimRight",
-                _ => "trimBoth",
-            };
-            functions::rewrite(Call::plain(name, std::iter::once(*expr).chain(what).collect()))
-        }
-        Expr::Ceil { expr, field } => functions::rewrite(Call::plain("ceil", rounded(*expr, field))),
-        Expr::Floor { expr, field } => functions::rewrite(Call::plain("floor", rounded(*expr, field))),
-        Expr::UnaryOp {
-            op: UnaryOperator::Minus,
-            expr,
-        } if !matches!(*expr, Expr::Value(_)) => Ok(build::function("ch_negate", vec![*expr])),
         Expr::Like {
             negated,
             any: false,
@@ -520,8 +488,45 @@ fn rewrite(expr: Expr) -> Result<Expr> {
             let text = typed.value.into_string().unwrap_or_default();
             types::cast(build::text(&text), &typed.data_type, false)
         }
-        other => Ok(other),
+        other => spelled(other),
     }
+}
+
+/// Functions that the grammar spells in a way of their own: `SUBSTRING(x FROM 1 FOR 2)`.
+fn spelled(expr: Expr) -> Result<Expr> {
+    let (name, args) = match expr {
+        Expr::Substring {
+            expr,
+            substring_from,
+            substring_for,
+            ..
+        } => {
+            let parts = [Some(*expr), substring_from.map(|e| *e), substring_for.map(|e| *e)];
+            ("substring", parts.into_iter().flatten().collect())
+        }
+        Expr::Position { expr, r#in } => ("position", vec![*r#in, *expr]),
+        Expr::Extract { field, expr, .. } => return extract(&field, *expr),
+        Expr::Trim {
+            expr,
+            trim_where,
+            trim_what,
+            trim_characters,
+        } => {
+            let what = trim_what
+                .map(|what| *what)
+                .or_else(|| trim_characters.and_then(|mut all| all.pop()));
+            let name = match trim_where {
+                Some(TrimWhereField::Leading) => "trimLeft",
+                Some(TrimWhereField::Trailing) => "trimRight",
+                _ => "trimBoth",
+            };
+            (name, std::iter::once(*expr).chain(what).collect())
+        }
+        Expr::Ceil { expr, field } => ("ceil", rounded(*expr, field)),
+        Expr::Floor { expr, field } => ("floor", rounded(*expr, field)),
+        other => return Ok(other),
+    };
+    functions::rewrite(Call::plain(name, args))
 }
 
 /// What `ceil` and `floor` take: the value, and the digits.

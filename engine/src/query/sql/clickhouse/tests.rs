@@ -92,7 +92,7 @@ fn what_has_no_form_here_is_refused_by_its_name() {
         ("SELECT lower(a, b) AS h FROM events", "takes 1 arguments, not 2"),
         ("SELECT CAST(value AS Tuple(Int8)) AS h FROM events", "type"),
         (
-            "SELECT toDate(ts, 'Mars/Base') AS d FROM events",
+            "SELECT toStartOfHour(ts, 'Mars/Base') AS d FROM events",
             "time zone `Mars/Base`",
         ),
         ("SELECT dateDiff('aeon', ts, ts) AS d FROM events", ""),

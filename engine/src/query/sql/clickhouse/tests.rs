@@ -1,4 +1,3 @@
-use super::*;
 use crate::engine::check_models;
 use crate::model::Dialect;
 use crate::query::sql;

@@ -126,7 +126,7 @@ impl Bench {
     fn send_events(&self) {
         let event = |n: usize| {
             json!({
-                "event_id": format!("e{n}"), "event": if n % 3 == 0 { "view" } else { "click" },
+                "event_id": format!("e{n}"), "event": if n.is_multiple_of(3) { "view" } else { "click" },
                 "anonymous_id": format!("v{}", n % 500), "origin": "server", "properties": {"page_path": format!("/{}", n % 40)},
             })
         };

@@ -77,7 +77,7 @@ pub fn choose(call: Call) -> Result<Expr> {
 /// `multiIf(condition, then, …, else)`.
 pub fn multi_if(call: Call) -> Result<Expr> {
     call.count(3, usize::MAX)?;
-    if call.args.len() % 2 == 0 {
+    if call.args.len().is_multiple_of(2) {
         return Err(Error::model(
             "`multiIf` takes pairs of a condition and a value, and one value more",
         ));

@@ -138,7 +138,7 @@ impl Graph {
         let mut best: Option<Tree> = None;
         let mut conflict = None;
         for (at, root) in hints.iter().enumerate() {
-            match self.from_root(at, root, hints) {
+            match self.rooted(at, root, hints) {
                 Ok(Some(tree)) if best.as_ref().is_none_or(|best| tree.edges.len() < best.edges.len()) => {
                     best = Some(tree);
                 }
@@ -160,7 +160,7 @@ impl Graph {
     }
 
     /// The tree with the beginning of one hint as its root; `None` when some cube cannot be reached from there.
-    fn from_root(&self, at: usize, root: &JoinPath, hints: &[JoinPath]) -> Result<Option<Tree>> {
+    fn rooted(&self, at: usize, root: &JoinPath, hints: &[JoinPath]) -> Result<Option<Tree>> {
         let Some((root_cube, rest)) = root.split_first() else {
             return Ok(None);
         };

@@ -80,7 +80,7 @@ fn views<'a>(query: &'a Query, model: &Model) -> Vec<&'a str> {
         }
     };
     members.chain(times).for_each(|path| add(path));
-    each_filter(&query.filters, |member| add(member));
+    each_filter(&query.filters, add);
     found
 }
 

@@ -148,11 +148,14 @@ fn read(schema: Arc<CubeSchema>, text: &str, params: &Params) -> Result<Request,
         .recursion_limit(syntax::DEPTH_MAX * 4)
         .token_limit(TOKENS_MAX);
     let parsed = parser.parse_executable(&schema.schema, text, "query.graphql");
-    let document = parsed.and_then(|document| document.validate(&schema.schema));
-    let document = document.map_err(|invalid| Refused {
+    let refused = |invalid: &DiagnosticList| Refused {
         status: StatusCode::BAD_REQUEST,
-        errors: errors(&schema, &invalid.errors),
-    })?;
+        errors: errors(&schema, invalid),
+    };
+    let document = parsed.map_err(|invalid| refused(&invalid.errors))?;
+    let document = document
+        .validate(&schema.schema)
+        .map_err(|invalid| refused(&invalid.errors))?;
     let name = params
         .text("operationName")
         .filter(|name| !name.is_empty())

@@ -15,7 +15,10 @@ use std::sync::LazyLock;
 
 /// Bodies that were made for models without access policies, by the model's version, form and choice. The version is a
 /// hash of all that the model says, so that equal keys mean equal bodies.
-static MADE: LazyLock<Mutex<HashMap<(String, bool, bool), Bytes>>> = LazyLock::new(Mutex::default);
+static MADE: LazyLock<Mutex<HashMap<Made, Bytes>>> = LazyLock::new(Mutex::default);
+
+/// A model's version, whether the form is extended, and whether only views are shown.
+type Made = (String, bool, bool);
 
 /// Bodies that are kept; each project may have a model of its own.
 const MADE_MAX: usize = 64;

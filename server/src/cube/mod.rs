@@ -57,9 +57,9 @@ const CONTINUE_WAIT: &str = "{\"error\":\"Continue wait\"}";
 pub fn router(base: &str) -> Router<SharedApp> {
     let handler = |State(app): State<SharedApp>, request: Request| handle(app, request);
     Router::new()
-        .route(&format!("{base}/{{*rest}}"), any(handler.clone()))
+        .route(&format!("{base}/{{*rest}}"), any(handler))
         // Playgrounds ask here whether they are welcome; a server in production has nothing there.
-        .route("/cubejs-system/{*rest}", any(handler.clone()))
+        .route("/cubejs-system/{*rest}", any(handler))
         .route(base, any(handler))
 }
 

@@ -33,7 +33,7 @@ pub fn no_query() -> ApiError {
 /// 500 with the text of Cube's exception.
 pub fn before_schema(query: &Map<String, Value>) -> ApiResult<()> {
     let walkable = |key: &&str| query.get(*key).is_none_or(|list| list.is_array() || list.is_null());
-    match LISTS.iter().all(|key| walkable(key)) {
+    match LISTS.iter().all(walkable) {
         true => Ok(()),
         false => Err(exception("TypeError: array?.some is not a function")),
     }
@@ -100,8 +100,11 @@ fn is_comparison(model: &Model, member: &str) -> bool {
     segment.is_some_and(|segment| segment.sql.source.contains(['=', '<', '>']))
 }
 
+/// A test of a filter's member, operator and values.
+type Leaf<'a> = &'a dyn Fn(&str, Operator, &[Option<String>]) -> bool;
+
 /// Whether any filter on a member is `wanted`. Normalising has bounded the depth.
-fn any_leaf(filters: &[Filter], wanted: &dyn Fn(&str, Operator, &[Option<String>]) -> bool) -> bool {
+fn any_leaf(filters: &[Filter], wanted: Leaf<'_>) -> bool {
     filters.iter().any(|filter| match filter {
         Filter::And(inner) | Filter::Or(inner) => any_leaf(inner, wanted),
         Filter::Member {

@@ -151,7 +151,7 @@ fn specified(out: &mut String, specifier: char, wall: i64, offset: i64, unit: Ti
             let sign = if minutes < 0 { '-' } else { '+' };
             write!(out, "{sign}{:02}{:02}", minutes.abs() / 60, minutes.abs() % 60)
         }
-        'n' => write!(out, "\n"),
+        'n' => writeln!(out),
         't' => write!(out, "\t"),
         '%' => write!(out, "%"),
         _ => return false,

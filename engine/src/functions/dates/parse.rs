@@ -236,14 +236,14 @@ impl Found {
             self.day = self.day.or(Some(1));
             return Some(text);
         };
-        let (day, rest) = digits(text[1..].as_bytes(), 1, 2)?;
+        let (day, rest) = digits(&text.as_bytes()[1..], 1, 2)?;
         self.day = Some(day);
         Some(&text[text.len() - rest.len()..])
     }
 
     fn clock<'t>(&mut self, hour: &str, rest: &'t str) -> Option<&'t str> {
         let hour: i64 = hour.parse().ok()?;
-        let (minute, after) = digits(rest[1..].as_bytes(), 1, 2)?;
+        let (minute, after) = digits(&rest.as_bytes()[1..], 1, 2)?;
         let (second, after) = match after.strip_prefix(b":") {
             Some(after) => digits(after, 1, 2)?,
             None => (0, after),
@@ -289,7 +289,7 @@ impl Found {
 
     fn shift<'t>(&mut self, text: &'t str) -> Option<&'t str> {
         let sign = if text.starts_with('-') { -1 } else { 1 };
-        let (first, rest) = digits(text[1..].as_bytes(), 1, 4)?;
+        let (first, rest) = digits(&text.as_bytes()[1..], 1, 4)?;
         let (hours, minutes, rest) = match (text.len() - 1 - rest.len(), rest.strip_prefix(b":")) {
             (1 | 2, Some(rest)) => {
                 let (minutes, rest) = digits(rest, 2, 2)?;

@@ -262,7 +262,7 @@ impl Reader {
                 self.error(written.line, format!("({path}.{camel} = {value}) is not allowed"));
             }
         }
-        if !has("sql") && !has("every") && !(of_cube && has("immutable")) {
+        if !(has("sql") || has("every") || of_cube && has("immutable")) {
             let all = if of_cube { "every, sql, immutable" } else { "sql, every" };
             self.error(line, format!("\"{path}\" must contain at least one of [{all}]"));
         }

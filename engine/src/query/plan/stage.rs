@@ -337,11 +337,12 @@ impl<'s> Stages<'s> {
         };
         let child = self.child(reference)?;
         let alone = outline.sql.as_ref() == Some(&named(reference.path.as_str())) && outline.filters.is_empty();
-        let merges = match (selected.measure.kind, child.measure.kind) {
-            (MeasureType::Sum, MeasureType::Sum | MeasureType::Count) => true,
-            (MeasureType::Min, MeasureType::Min) | (MeasureType::Max, MeasureType::Max) => true,
-            _ => false,
-        };
+        let merges = matches!(
+            (selected.measure.kind, child.measure.kind),
+            (MeasureType::Sum, MeasureType::Sum | MeasureType::Count)
+                | (MeasureType::Min, MeasureType::Min)
+                | (MeasureType::Max, MeasureType::Max)
+        );
         if !alone || !merges || child.measure.is_staged() || child.cube.name != selected.cube.name {
             return Err(refused());
         }

@@ -28,8 +28,11 @@ fn ask(client: &Client, token: &str, body: &Value) -> Reply {
     client.send("POST", "/cubejs-api/v1/cubesql", &headers, Some(body.as_bytes()))
 }
 
+/// Columns with their types, and rows.
+type Table = (Vec<(String, String)>, Vec<Vec<Option<String>>>);
+
 /// The lines of an answer: columns with their types, and rows.
-fn table(reply: &Reply) -> (Vec<(String, String)>, Vec<Vec<Option<String>>>) {
+fn table(reply: &Reply) -> Table {
     assert_eq!(reply.status, 200, "{}", reply.text());
     let text = reply.text();
     let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());

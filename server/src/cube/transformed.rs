@@ -62,13 +62,7 @@ pub fn transformed(model: &Model, query: &Normalized, members: &Members<'_>) -> 
         .map(|(f, t)| (f.path, t.granularity.clone()))
         .collect();
     let rollup_times = rollup_times(members);
-    let mut measures: Vec<(String, &Cube, &Measure)> = members
-        .measures
-        .iter()
-        .map(|f| (f.path.to_owned(), f.cube, f.member))
-        .collect();
-    measures.extend(filters.measures.iter().cloned());
-    measures.dedup_by(|a, b| a.0 == b.0);
+    let measures = asked_measures(members, &filters);
     let paths = Paths::new(model, members.tree.as_ref());
     let leaves = Leaves::of(model, &measures);
     let multiplied = leaves.names.iter().any(|leaf| paths.is_multiplied(leaf));
@@ -125,6 +119,14 @@ pub fn transformed(model: &Model, query: &Normalized, members: &Members<'_>) -> 
     set("hasMultiStage", json!(false));
     set("granularityHierarchies", Value::Object(hierarchies(model, query.tz)));
     Value::Object(item)
+}
+
+/// The measures that are selected or that filters name.
+fn asked_measures<'m>(members: &Members<'m>, filters: &Filtered<'m>) -> Vec<(String, &'m Cube, &'m Measure)> {
+    let selected = members.measures.iter().map(|f| (f.path.to_owned(), f.cube, f.member));
+    let mut measures: Vec<_> = selected.chain(filters.measures.iter().cloned()).collect();
+    measures.dedup_by(|a, b| a.0 == b.0);
+    measures
 }
 
 fn cubes_of(query: &Normalized) -> Vec<String> {

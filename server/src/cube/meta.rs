@@ -456,3 +456,6 @@ fn pre_aggregation(rollup: &PreAggregation) -> Value {
     item.insert("name".to_owned(), json!(rollup.name));
     Value::Object(item)
 }
+
+#[cfg(test)]
+mod tests;

@@ -464,7 +464,16 @@ fn meta(ours: &Value, theirs: &Value) -> Verdict {
     };
     // The SQL of the replayed model is a translation of the recorded one's.
     let shown = |value: &Value| Value::Array(cubes(value).into_iter().map(without_sql).collect());
-    equal("cubes", &shown(ours), &shown(theirs))
+    equal("cubes", &without_rows(shown(ours)), &without_rows(shown(theirs)))
+}
+
+/// Cubes without the SQL of their rows: in the replayed model a query stands for the table of the recorded one.
+fn without_rows(cubes: Value) -> Value {
+    let Value::Array(mut cubes) = cubes else { return cubes };
+    for cube in cubes.iter_mut().filter_map(Value::as_object_mut) {
+        cube.remove("sql");
+    }
+    Value::Array(cubes)
 }
 
 /// Texts of SQL as `"sql"`, in cubes, members, joins and filters.

@@ -86,7 +86,7 @@ describe('SQL through client-core', () => {
     const chunks = [];
     for await (const chunk of client.cubeSqlStream(sql)) chunks.push(chunk);
     assert.equal(chunks[0].type, 'schema');
-    assert.deepEqual(chunks.filter((chunk) => chunk.type === 'data').map(({ data: [page, n] }) => [page, Number(n)]), pages);
+    assert.deepEqual(chunks.filter((chunk) => chunk.type === 'data').flatMap((chunk) => chunk.data).map(([page, n]) => [page, Number(n)]), pages);
   });
 
   test('nothing found is an empty table', async () => {

@@ -347,6 +347,10 @@ pub fn is_funnel(cube: &Cube) -> bool {
     matches!(cube.source, CubeSource::Funnel(_))
 }
 
+/// What the library adds to errors that it takes for its own; here they are the statement's.
+const LIBRARY_REPORT: &str = ".\nThis issue was likely caused by a bug in DataFusion's code. Please help us to resolve this \
+                              by filing a bug report in our issue tracker: https://github.com/apache/datafusion/issues";
+
 /// An error of planning a client's SQL.
 pub fn planning(error: DataFusionError) -> Error {
     if let DataFusionError::External(inner) = error.find_root()
@@ -354,5 +358,6 @@ pub fn planning(error: DataFusionError) -> Error {
     {
         return Error::new(ours.kind(), ours.message());
     }
-    Error::invalid(error.strip_backtrace())
+    let text = error.strip_backtrace().replace(LIBRARY_REPORT, "");
+    Error::invalid(text.replace("Internal error: ", ""))
 }

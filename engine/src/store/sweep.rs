@@ -4,7 +4,7 @@
 //! was removed: what an earlier process saw does not count, so after a start everything waits anew, and a file that is
 //! written and not yet committed has long been committed by then.
 
-use super::{Snapshot, TableKind, paths};
+use super::{Snapshot, Table, TableKind, paths};
 use crate::clock::Micros;
 use crate::error::Result;
 use crate::project::ProjectId;
@@ -30,11 +30,11 @@ pub struct Swept {
 }
 
 impl Sweep {
-    /// Lists the table's folder and deletes the data files that `snapshot` does not hold and that were outside of the
-    /// table for `keep` microseconds. `snapshot` must be the table's latest.
+    /// Lists the table's folder and deletes the data files that were outside of the table for `keep` microseconds.
+    /// `snapshot` may be old: another process may have committed since, so the log is read again before anything goes.
     ///
     /// # Errors
-    /// `Storage` when the folder cannot be listed or a file not be deleted; the next look tries again.
+    /// `Storage` when the folder or the log cannot be read or a file not be deleted; the next look tries again.
     pub async fn look(
         &mut self,
         store: &Arc<dyn ObjectStore>,
@@ -62,6 +62,12 @@ impl Sweep {
             }
         }
         self.outside = outside;
+        if gone.is_empty() {
+            return Ok(swept);
+        }
+        let latest = Table::open(store, project, kind).await?;
+        let held: HashSet<&Path> = latest.snapshot().files.iter().map(|file| &file.path).collect();
+        gone.retain(|(path, _)| !held.contains(path));
         for (path, bytes) in gone {
             match store.delete(&path).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}

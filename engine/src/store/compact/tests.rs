@@ -273,3 +273,20 @@ async fn only_files_that_were_outside_for_long_are_swept() {
     let reopened = Table::open(&fixture.store, &fixture.project, kind).await.unwrap();
     assert_eq!(fixture.rows(&reopened.snapshot().files[0]).await.len(), 2);
 }
+
+/// Another process writes into the same table; this one does not read its commits until it commits itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_another_writer_are_not_swept() {
+    let mut fixture = Fixture::new().await;
+    fixture.flush(&[(1, 1, 1)]).await;
+    let old = Arc::clone(fixture.table.snapshot());
+    fixture.flush(&[(1, 2, 2)]).await;
+    let mut sweep = Sweep::default();
+    for now in [0, 1_000] {
+        let look = sweep.look(&fixture.store, &fixture.project, TableKind::Events, &old, now, 100);
+        assert_eq!(look.await.unwrap().files, 0);
+    }
+    for file in &fixture.table.snapshot().files {
+        assert_eq!(fixture.rows(file).await.len(), 1);
+    }
+}

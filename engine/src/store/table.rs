@@ -131,37 +131,50 @@ impl Table {
     }
 
     async fn try_commit(&mut self, files: &[NewFile], writer: &str, seq: u64) -> Result<()> {
-        let root = self.root.clone();
-        let fail = |error| failed(&root, "be committed to", error);
         let version = i64::try_from(seq).map_err(|_| Error::internal("a WAL number beyond 63 bits"))?;
         let mut actions = self.schema_actions(files)?;
         actions.extend(files.iter().map(add_action));
-        let commits = self.snapshot.version.map_or(0, |version| version + 1);
-        let properties = CommitProperties::default()
-            .with_application_transaction(Transaction::new(writer, version))
-            // Makes the entry's bytes unlike any rival's.
-            .with_metadata([("tallyCommit".to_owned(), json!(uuid::Uuid::new_v4().to_string()))])
-            .with_cleanup_expired_logs(Some(commits > 0 && commits.is_multiple_of(limits::LOG_CLEANUP_COMMITS)));
         let operation = DeltaOperation::Write {
             mode: SaveMode::Append,
             partition_by: Some(vec![PARTITION_COLUMN.to_owned()]),
             predicate: None,
         };
-        let reference = self.state.as_ref().map(|state| state as &dyn TableReference);
-        let done = CommitBuilder::from(properties)
-            .with_actions(actions)
-            .build(reference, Arc::clone(&self.log), operation)
-            .await
-            .map_err(fail)?;
-        let state = done.snapshot().snapshot().clone();
-        let expected = self.snapshot.version.map_or(0, |version| version + 1);
-        self.snapshot = Arc::new(if done.version() == expected {
+        let expected = self.next_version();
+        let mark = Some(Transaction::new(writer, version));
+        let (state, committed) = self.put(actions, operation, mark).await?;
+        self.snapshot = Arc::new(if committed == expected {
             self.extended(files, expected)
         } else {
             self.read_snapshot(&state)?
         });
         self.state = Some(state);
         Ok(())
+    }
+
+    fn next_version(&self) -> u64 {
+        self.snapshot.version.map_or(0, |version| version + 1)
+    }
+
+    /// Writes one entry of the log. Returns the table after it, and the entry's version.
+    async fn put(
+        &self,
+        actions: Vec<Action>,
+        operation: DeltaOperation,
+        mark: Option<Transaction>,
+    ) -> Result<(EagerSnapshot, u64)> {
+        let next = self.next_version();
+        let properties = CommitProperties::default()
+            .with_application_transactions(mark.into_iter().collect())
+            // Makes the entry's bytes unlike any rival's.
+            .with_metadata([("tallyCommit".to_owned(), json!(uuid::Uuid::new_v4().to_string()))])
+            .with_cleanup_expired_logs(Some(next > 0 && next.is_multiple_of(limits::LOG_CLEANUP_COMMITS)));
+        let reference = self.state.as_ref().map(|state| state as &dyn TableReference);
+        let done = CommitBuilder::from(properties)
+            .with_actions(actions)
+            .build(reference, Arc::clone(&self.log), operation)
+            .await
+            .map_err(|error| failed(&self.root, "be committed to", error))?;
+        Ok((done.snapshot().snapshot().clone(), done.version()))
     }
 
     /// Puts `added` in the place of `removed`, which hold the same rows, in one atomic step. The marks stay.
@@ -201,8 +214,6 @@ impl Table {
     }
 
     async fn try_replace(&mut self, removed: &[Arc<DataFile>], added: &[NewFile], now_millis: i64) -> Result<()> {
-        let root = self.root.clone();
-        let fail = |error| failed(&root, "be committed to", error);
         let mut actions: Vec<Action> = removed.iter().map(|file| remove_action(file, now_millis)).collect();
         actions.extend(added.iter().map(|file| match add_action(file) {
             Action::Add(add) => Action::Add(Add {
@@ -211,19 +222,11 @@ impl Table {
             }),
             other => other,
         }));
-        let properties = CommitProperties::default()
-            .with_metadata([("tallyCommit".to_owned(), json!(uuid::Uuid::new_v4().to_string()))]);
         let operation = DeltaOperation::Optimize {
             predicate: None,
             target_size: i64::try_from(limits::COMPACTED_FILE_BYTES).unwrap_or(i64::MAX),
         };
-        let reference = self.state.as_ref().map(|state| state as &dyn TableReference);
-        let done = CommitBuilder::from(properties)
-            .with_actions(actions)
-            .build(reference, Arc::clone(&self.log), operation)
-            .await
-            .map_err(fail)?;
-        let state = done.snapshot().snapshot().clone();
+        let (state, _) = self.put(actions, operation, None).await?;
         self.snapshot = Arc::new(self.read_snapshot(&state)?);
         self.state = Some(state);
         Ok(())

@@ -66,6 +66,16 @@ pub enum CaseLabel {
     Sql(SqlTemplate),
 }
 
+impl CaseLabel {
+    /// Its SQL, when it is not a constant.
+    fn sql(&self) -> Option<&SqlTemplate> {
+        match self {
+            CaseLabel::Sql(sql) => Some(sql),
+            CaseLabel::Text(_) => None,
+        }
+    }
+}
+
 /// How a dimension's value is computed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DimensionSql {
@@ -136,6 +146,26 @@ pub struct Link {
     pub primary: bool,
     /// Names of the parameters that are added to the address.
     pub params: Vec<String>,
+}
+
+impl DimensionSql {
+    /// Every SQL in it, in the order of the file.
+    pub(crate) fn templates(&self) -> Vec<&SqlTemplate> {
+        match self {
+            DimensionSql::Expr(sql) => vec![sql],
+            DimensionSql::Case { when, else_label } => {
+                let whens = when
+                    .iter()
+                    .flat_map(|(condition, label)| [Some(condition), label.sql()]);
+                whens
+                    .chain([else_label.as_ref().and_then(CaseLabel::sql)])
+                    .flatten()
+                    .collect()
+            }
+            DimensionSql::Geo { latitude, longitude } => vec![latitude, longitude],
+            DimensionSql::Funnel | DimensionSql::Switch(_) => Vec::new(),
+        }
+    }
 }
 
 /// A dimension.

@@ -81,6 +81,15 @@ impl<'a> Member<'a> {
             Member::Segment(segment) => segment.origin.as_ref(),
         }
     }
+
+    /// Every SQL that it is written with, in the order of the file.
+    pub(crate) fn templates(&self) -> Vec<&'a SqlTemplate> {
+        match self {
+            Member::Measure(measure) => measure.templates().collect(),
+            Member::Dimension(dimension) => dimension.sql.templates(),
+            Member::Segment(segment) => vec![&segment.sql],
+        }
+    }
 }
 
 /// All cubes that one project can query, in the order of their files. Immutable; a reload makes a new one.

@@ -4,7 +4,7 @@ use super::filter::Comparison;
 use super::{DateRange, Filter, Operator, Query};
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::model::{Cube, CubeSource, Dimension, Granularity, Measure, Member, Model, Origin, Segment, TimeUnit};
+use crate::model::{Cube, CubeSource, Dimension, Granularity, Measure, Member, Model, Segment, TimeUnit};
 use std::sync::Arc;
 
 /// Where Cube explains hidden members; part of the message that clients know.
@@ -265,7 +265,7 @@ impl<'a> Cubes<'a> {
         let (mut cube, mut member) = self.model.member(path)?;
         seen(cube, member)?;
         // Views do not show views' members, so that one step leads to the owner.
-        if let Some(origin) = origin(&member) {
+        if let Some(origin) = member.origin() {
             cube = self.model.cube(origin.cube(), path)?;
             member = cube.member(&origin.member).ok_or_else(|| not_found(path))?;
         }
@@ -336,15 +336,6 @@ impl<'a> Cubes<'a> {
             }
             _ => Ok(first),
         }
-    }
-}
-
-/// Where a view's member comes from.
-fn origin<'a>(member: &Member<'a>) -> Option<&'a Origin> {
-    match member {
-        Member::Measure(measure) => measure.origin.as_ref(),
-        Member::Dimension(dimension) => dimension.origin.as_ref(),
-        Member::Segment(segment) => segment.origin.as_ref(),
     }
 }
 

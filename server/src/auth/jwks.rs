@@ -3,7 +3,7 @@
 //! Nothing in a token decides what is fetched: `jku`, `x5u` and `iss` are not looked at, and `kid` is only compared. A
 //! stranger's tokens cannot make the server ask the provider more often than once a minute.
 
-use super::jwt::AuthError;
+use super::jwt::{AuthError, RSA};
 use axum::body::Bytes;
 use futures::future::BoxFuture;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
@@ -237,14 +237,7 @@ fn algorithms(jwk: &Jwk) -> Vec<Algorithm> {
         return Vec::new();
     }
     let of_kind: &[Algorithm] = match &jwk.algorithm {
-        AlgorithmParameters::RSA(_) => &[
-            Algorithm::RS256,
-            Algorithm::RS384,
-            Algorithm::RS512,
-            Algorithm::PS256,
-            Algorithm::PS384,
-            Algorithm::PS512,
-        ],
+        AlgorithmParameters::RSA(_) => RSA,
         AlgorithmParameters::EllipticCurve(params) => match params.curve {
             EllipticCurve::P256 => &[Algorithm::ES256],
             EllipticCurve::P384 => &[Algorithm::ES384],

@@ -296,16 +296,18 @@ fn validation(algorithm: Algorithm) -> Validation {
     validation
 }
 
+/// The algorithms of an RSA key.
+pub(super) const RSA: &[Algorithm] = &[
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+];
+
 /// A public key with the algorithms of its kind.
 fn public_key(pem: &str) -> engine::Result<(DecodingKey, &'static [Algorithm])> {
-    const RSA: &[Algorithm] = &[
-        Algorithm::RS256,
-        Algorithm::RS384,
-        Algorithm::RS512,
-        Algorithm::PS256,
-        Algorithm::PS384,
-        Algorithm::PS512,
-    ];
     if let Ok(key) = DecodingKey::from_rsa_pem(pem.as_bytes()) {
         return Ok((key, RSA));
     }

@@ -3,40 +3,14 @@
 use super::super::expression::Expression;
 use super::super::policy::{AccessPolicy, Audience, Choice, Mask, MemberRule, RowFilter, RowLevel};
 use super::super::yaml::{
-    MEMBER_RULE_KEYS, Node, POLICY_CONDITION_KEYS, POLICY_FILTER_KEYS, POLICY_KEYS, ROW_LEVEL_KEYS, Value, camel_case,
+    FILTER_OPERATORS, MEMBER_RULE_KEYS, Node, POLICY_CONDITION_KEYS, POLICY_FILTER_KEYS, POLICY_KEYS, ROW_LEVEL_KEYS,
+    Value, camel_case,
 };
 use super::member::SQL_ONLY;
 use super::{Fields, Reader, join_path};
 
 /// Nesting of `and` and `or` in a policy.
 const FILTER_DEPTH_MAX: usize = 16;
-
-/// Operators of a policy's filters, as in a query.
-const OPERATORS: &[&str] = &[
-    "equals",
-    "notEquals",
-    "contains",
-    "notContains",
-    "startsWith",
-    "notStartsWith",
-    "endsWith",
-    "notEndsWith",
-    "in",
-    "notIn",
-    "gt",
-    "gte",
-    "lt",
-    "lte",
-    "set",
-    "notSet",
-    "inDateRange",
-    "notInDateRange",
-    "onTheDate",
-    "beforeDate",
-    "beforeOrOnDate",
-    "afterDate",
-    "afterOrOnDate",
-];
 
 impl Reader {
     /// The policies of a cube or a view.
@@ -239,11 +213,11 @@ impl Reader {
             );
             return None;
         };
-        if !OPERATORS.contains(&operator.as_str()) {
+        if !FILTER_OPERATORS.contains(&operator.as_str()) {
             let line = fields.line("operator", node.line);
             self.error(
                 line,
-                format!("\"{path}.operator\" must be one of [{}]", OPERATORS.join(", ")),
+                format!("\"{path}.operator\" must be one of [{}]", FILTER_OPERATORS.join(", ")),
             );
             return None;
         }

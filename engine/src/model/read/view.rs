@@ -2,8 +2,8 @@
 
 use super::super::view::{ViewGroup, ViewGroupItem};
 use super::super::yaml::{
-    self, DEFAULT_FILTER_KEYS, FOLDER_KEYS, INCLUDED_MEMBER_KEYS, Keys, Node, Use, VIEW_CUBE_KEYS, VIEW_GROUP_KEYS,
-    VIEW_KEYS, Value,
+    self, DEFAULT_FILTER_KEYS, FILTER_OPERATORS, FOLDER_KEYS, INCLUDED_MEMBER_KEYS, Keys, Node, Use, VIEW_CUBE_KEYS,
+    VIEW_GROUP_KEYS, VIEW_KEYS, Value,
 };
 use super::super::{DefaultFilter, Location};
 use super::{Fields, RawCube, Reader, is_identifier, join_path};
@@ -68,34 +68,6 @@ pub(in super::super) enum RawFolderItem {
     Path(Vec<String>, Location),
     Folder(RawFolder),
 }
-
-/// Operators of filters in model files, in Cube's order.
-pub(in super::super) const FILTER_OPERATORS: &[&str] = &[
-    "equals",
-    "notEquals",
-    "contains",
-    "notContains",
-    "startsWith",
-    "notStartsWith",
-    "endsWith",
-    "notEndsWith",
-    "in",
-    "notIn",
-    "gt",
-    "gte",
-    "lt",
-    "lte",
-    "set",
-    "notSet",
-    "inDateRange",
-    "notInDateRange",
-    "onTheDate",
-    "beforeDate",
-    "beforeOrOnDate",
-    "afterDate",
-    "afterOrOnDate",
-    "measureFilter",
-];
 
 impl Reader {
     pub(super) fn view(&mut self, node: &Node) {
@@ -196,18 +168,7 @@ impl Reader {
         if prefix && split {
             self.error(node.line, "Using split together with prefix is not supported");
         }
-        let members = match fields.get("includes") {
-            None => {
-                self.error(node.line, format!("({path}.includes) is required"));
-                return None;
-            }
-            Some(node) if node.text().as_deref() == Some("*") => None,
-            Some(_) => {
-                let items = self.items(&fields, "includes", path).into_iter().enumerate();
-                let members = items.filter_map(|(at, item)| self.included(item, &format!("{path}.includes[{at}]")));
-                Some(members.collect())
-            }
-        };
+        let members = self.includes(&fields, node.line, path, Self::included)?;
         let excludes = self.texts(&fields, "excludes", path);
         for (name, location) in excludes.iter().filter(|(name, _)| name.contains('.')) {
             let message = format!("Paths aren't allowed in cube excludes but '{name}' provided as exclude member");
@@ -222,6 +183,28 @@ impl Reader {
             alias: self.text(&fields, "alias", path),
             location: self.at(node.line),
         })
+    }
+
+    /// The elements of `includes`, each read by `each`: `Some(None)` is `*`, all of them; `None` is an error that is told.
+    fn includes<T>(
+        &mut self,
+        fields: &Fields<'_>,
+        line: u32,
+        path: &str,
+        each: impl Fn(&mut Self, &Node, &str) -> Option<T>,
+    ) -> Option<Option<Vec<T>>> {
+        match fields.get("includes") {
+            None => {
+                self.error(line, format!("({path}.includes) is required"));
+                None
+            }
+            Some(node) if node.text().as_deref() == Some("*") => Some(None),
+            Some(_) => {
+                let items = self.items(fields, "includes", path).into_iter().enumerate();
+                let read = items.filter_map(|(at, item)| each(self, item, &format!("{path}.includes[{at}]")));
+                Some(Some(read.collect()))
+            }
+        }
     }
 
     fn included(&mut self, node: &Node, path: &str) -> Option<RawIncluded> {
@@ -272,18 +255,7 @@ impl Reader {
         if name.is_none() {
             self.error(node.line, format!("({path}.name) is required"));
         }
-        let items = match fields.get("includes") {
-            None => {
-                self.error(node.line, format!("({path}.includes) is required"));
-                return None;
-            }
-            Some(node) if node.text().as_deref() == Some("*") => None,
-            Some(_) => {
-                let items = self.items(&fields, "includes", path).into_iter().enumerate();
-                let items = items.filter_map(|(at, item)| self.folder_item(item, &format!("{path}.includes[{at}]")));
-                Some(items.collect())
-            }
-        };
+        let items = self.includes(&fields, node.line, path, Self::folder_item)?;
         Some(RawFolder {
             name: name?,
             items,
@@ -322,10 +294,11 @@ impl Reader {
             self.error(node.line, format!("({path}.member) is required"));
         }
         let written = self.text(&fields, "operator", path);
-        let operator = written.filter(|name| FILTER_OPERATORS.contains(&name.as_str()));
+        let known = || FILTER_OPERATORS.iter().copied().chain(["measureFilter"]);
+        let operator = written.filter(|name| known().any(|known| known == name));
         if operator.is_none() {
             let line = fields.line("operator", node.line);
-            let all = FILTER_OPERATORS.join(", ");
+            let all = known().collect::<Vec<_>>().join(", ");
             self.error(line, format!("\"{path}.operator\" must be one of [{all}]"));
         }
         let bare = operator

@@ -2,7 +2,7 @@
 //! so that the SQL grows out of hand when references are put in.
 
 use super::super::template::{Piece, SqlTemplate};
-use super::super::{CaseLabel, Cube, Dimension, DimensionSql, Location, Problem};
+use super::super::{Cube, Location, Member, Problem};
 use crate::limits;
 use std::collections::{BTreeMap, HashMap};
 
@@ -71,43 +71,14 @@ pub(super) fn check(cube: &Cube, problems: &mut Vec<Problem>) {
 }
 
 fn members(cube: &Cube) -> BTreeMap<&str, Open<'_>> {
+    let measures = cube.measures.iter().map(|m| (Member::Measure(m), &m.location));
+    let dimensions = cube.dimensions.iter().map(|d| (Member::Dimension(d), &d.location));
+    let segments = cube.segments.iter().map(|s| (Member::Segment(s), &s.location));
+    let members = measures.chain(dimensions).chain(segments);
     let mut open = BTreeMap::new();
-    for measure in &cube.measures {
-        let entry = Open {
-            templates: measure.templates().collect(),
-            location: &measure.location,
-        };
-        open.insert(measure.name.as_str(), entry);
-    }
-    for dimension in &cube.dimensions {
-        let entry = Open {
-            templates: dimension_templates(dimension),
-            location: &dimension.location,
-        };
-        open.insert(dimension.name.as_str(), entry);
-    }
-    for segment in &cube.segments {
-        let entry = Open {
-            templates: vec![&segment.sql],
-            location: &segment.location,
-        };
-        open.insert(segment.name.as_str(), entry);
+    for (member, location) in members {
+        let templates = member.templates();
+        open.insert(member.name(), Open { templates, location });
     }
     open
-}
-
-fn dimension_templates(dimension: &Dimension) -> Vec<&SqlTemplate> {
-    match &dimension.sql {
-        DimensionSql::Expr(sql) => vec![sql],
-        DimensionSql::Case { when, else_label } => {
-            let labels = when.iter().map(|(_, label)| label).chain(else_label);
-            let labels = labels.filter_map(|label| match label {
-                CaseLabel::Sql(sql) => Some(sql),
-                CaseLabel::Text(_) => None,
-            });
-            when.iter().map(|(condition, _)| condition).chain(labels).collect()
-        }
-        DimensionSql::Geo { latitude, longitude } => vec![latitude, longitude],
-        DimensionSql::Funnel | DimensionSql::Switch(_) => Vec::new(),
-    }
 }

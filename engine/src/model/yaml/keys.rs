@@ -388,3 +388,30 @@ pub(in super::super) const LINK_KEYS: Keys = Keys {
         ("params", Answered),
     ],
 };
+
+/// Operators of filters in model files, in Cube's order. Those of a view may also be `measureFilter`.
+pub(in super::super) const FILTER_OPERATORS: &[&str] = &[
+    "equals",
+    "notEquals",
+    "contains",
+    "notContains",
+    "startsWith",
+    "notStartsWith",
+    "endsWith",
+    "notEndsWith",
+    "in",
+    "notIn",
+    "gt",
+    "gte",
+    "lt",
+    "lte",
+    "set",
+    "notSet",
+    "inDateRange",
+    "notInDateRange",
+    "onTheDate",
+    "beforeDate",
+    "beforeOrOnDate",
+    "afterDate",
+    "afterOrOnDate",
+];

@@ -2,7 +2,7 @@
 
 use super::JoinPath;
 use crate::error::Result;
-use crate::model::{CaseLabel, Cube, DimensionSql, Member, Model, Origin, Piece, SqlTemplate};
+use crate::model::{Cube, Member, Model, Piece, SqlTemplate};
 use std::collections::HashSet;
 
 /// Levels of references that are followed. The compiler refuses deeper ones.
@@ -74,16 +74,11 @@ impl<'a> Found<'a> {
 
     /// Recursion ends at members seen before and at `depth`.
     fn member(&mut self, cube: &'a Cube, member: Member<'a>, depth: usize) {
-        let (name, origin): (&str, Option<&Origin>) = match member {
-            Member::Measure(measure) => (&measure.name, measure.origin.as_ref()),
-            Member::Dimension(dimension) => (&dimension.name, dimension.origin.as_ref()),
-            Member::Segment(segment) => (&segment.name, segment.origin.as_ref()),
-        };
         let Some(depth) = depth.checked_sub(1) else { return };
-        if !self.seen.insert((&cube.name, name)) {
+        if !self.seen.insert((&cube.name, member.name())) {
             return;
         }
-        if let Some(origin) = origin {
+        if let Some(origin) = member.origin() {
             self.push(origin.join_path.clone());
             let before = self.hints.len();
             self.named(origin.cube(), &origin.member, depth);
@@ -97,40 +92,10 @@ impl<'a> Found<'a> {
         if cube.view().is_none() {
             self.push(vec![cube.name.clone()]);
         }
-        match member {
-            Member::Measure(measure) => {
-                for template in measure.templates() {
-                    self.template(cube, template, depth);
-                }
-            }
-            Member::Dimension(dimension) if dimension.sub_query => {}
-            Member::Dimension(dimension) => self.dimension(cube, &dimension.sql, depth),
-            Member::Segment(segment) => self.template(cube, &segment.sql, depth),
+        if matches!(member, Member::Dimension(dimension) if dimension.sub_query) {
+            return;
         }
-    }
-
-    fn dimension(&mut self, cube: &'a Cube, sql: &'a DimensionSql, depth: usize) {
-        match sql {
-            DimensionSql::Expr(template) => self.template(cube, template, depth),
-            DimensionSql::Case { when, else_label } => {
-                for (condition, label) in when {
-                    self.template(cube, condition, depth);
-                    self.label(cube, label, depth);
-                }
-                if let Some(label) = else_label {
-                    self.label(cube, label, depth);
-                }
-            }
-            DimensionSql::Geo { latitude, longitude } => {
-                self.template(cube, latitude, depth);
-                self.template(cube, longitude, depth);
-            }
-            DimensionSql::Funnel | DimensionSql::Switch(_) => {}
-        }
-    }
-
-    fn label(&mut self, cube: &'a Cube, label: &'a CaseLabel, depth: usize) {
-        if let CaseLabel::Sql(template) = label {
+        for template in member.templates() {
             self.template(cube, template, depth);
         }
     }

@@ -1,7 +1,7 @@
 //! Which members a query names, directly and through the SQL of others.
 
 use crate::error::Result;
-use crate::model::{CaseLabel, Cube, Dimension, DimensionSql, Measure, Member, Model, MultiStage, Piece, SqlTemplate};
+use crate::model::{Cube, Member, Model, MultiStage, Piece};
 use crate::query::{Filter, Query, params};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -130,14 +130,10 @@ fn shown_cubes(view: &Cube) -> impl Iterator<Item = String> {
 
 /// What the SQL of a member refers to; for a view's member the member that it shows.
 fn references(model: &Model, cube: &Cube, member: Member<'_>) -> Vec<MemberId> {
-    let (origin, templates) = match member {
-        Member::Measure(measure) => (&measure.origin, measure_templates(measure)),
-        Member::Dimension(dimension) => (&dimension.origin, dimension_templates(dimension)),
-        Member::Segment(segment) => (&segment.origin, vec![&segment.sql]),
-    };
-    if let Some(origin) = origin {
+    if let Some(origin) = member.origin() {
         return vec![(origin.cube().to_owned(), origin.member.clone())];
     }
+    let templates = member.templates();
     let pieces = templates.into_iter().flat_map(|template| &template.pieces);
     let mut reached: Vec<MemberId> = pieces.filter_map(|piece| reference(model, cube, piece)).collect();
     if let Member::Measure(measure) = member {
@@ -165,27 +161,5 @@ fn reference(model: &Model, cube: &Cube, piece: &Piece) -> Option<MemberId> {
             let member = names.get(at + 1).copied().unwrap_or_default();
             Some(((*names.get(at)?).to_owned(), member.to_owned()))
         }
-    }
-}
-
-fn measure_templates(measure: &Measure) -> Vec<&SqlTemplate> {
-    let orders = measure.multi_stage.iter().flat_map(|stage| &stage.order_by);
-    let orders = orders.map(|order| &order.sql);
-    measure.sql.iter().chain(&measure.filters).chain(orders).collect()
-}
-
-fn dimension_templates(dimension: &Dimension) -> Vec<&SqlTemplate> {
-    match &dimension.sql {
-        DimensionSql::Expr(sql) => vec![sql],
-        DimensionSql::Case { when, else_label } => {
-            let labels = when.iter().map(|(_, label)| label).chain(else_label);
-            let labels = labels.filter_map(|label| match label {
-                CaseLabel::Sql(sql) => Some(sql),
-                CaseLabel::Text(_) => None,
-            });
-            when.iter().map(|(condition, _)| condition).chain(labels).collect()
-        }
-        DimensionSql::Geo { latitude, longitude } => vec![latitude, longitude],
-        DimensionSql::Funnel | DimensionSql::Switch(_) => Vec::new(),
     }
 }

@@ -1,6 +1,6 @@
 //! Where a query's members live among its joins, as Cube writes it: the cubes from the root to the owner, then the member.
 
-use engine::model::{Member, Model, Origin};
+use engine::model::{Model, Origin};
 use engine::query::join::Tree;
 use serde_json::{Map, Value, json};
 
@@ -18,11 +18,7 @@ impl<'m> Paths<'m> {
 
     /// The view's member that `path` names, when it names one.
     fn origin(&self, path: &str) -> Option<&'m Origin> {
-        match self.model.member(path).ok()?.1 {
-            Member::Measure(measure) => measure.origin.as_ref(),
-            Member::Dimension(dimension) => dimension.origin.as_ref(),
-            Member::Segment(segment) => segment.origin.as_ref(),
-        }
+        self.model.member(path).ok()?.1.origin()
     }
 
     /// The cubes from the root to `cube`.

@@ -33,7 +33,7 @@ const EQUAL_PERCENT_MIN_1_6: f64 = 98.0;
 /// The same of relative dates, whose defects in Cube are not copied.
 const EQUAL_PERCENT_MIN_RELATIVE: f64 = 93.0;
 /// The same for the other versions.
-const EQUAL_PERCENT_MIN_OTHERS: f64 = 94.0;
+const EQUAL_PERCENT_MIN_OTHERS: f64 = 95.0;
 /// Events of one request.
 const EVENTS_PER_REQUEST: usize = 1000;
 

@@ -280,8 +280,19 @@ fn number_text(number: &Number) -> String {
     }
 }
 
+/// What `inDateRange` means when its only value is a date: from then on. Cube 0.35 and 1.6 leave the range open so, 1.7
+/// takes it for the date's day; a relative text such as `last week` is a range with all of them.
+fn since(operator: Operator, values: &[Option<String>]) -> Option<Operator> {
+    match values {
+        [Some(only)] if operator == Operator::InDateRange && !date_range::is_relative(only) => {
+            Some(Operator::AfterOrOnDate)
+        }
+        _ => None,
+    }
+}
+
 /// The executable form of a filter; `None` for an empty group, which Cube ignores. A date operator with a single value
-/// is echoed resolved, as Cube 1.7 does.
+/// is echoed resolved, as Cube 1.7 does, but for [`since`].
 fn typed_filter(filter: &mut Value, now: Micros, tz: Tz) -> ApiResult<Option<Filter>> {
     for group in ["or", "and"] {
         let Some(inner) = filter.get_mut(group).and_then(Value::as_array_mut) else {
@@ -312,6 +323,7 @@ fn typed_filter(filter: &mut Value, now: Micros, tz: Tz) -> ApiResult<Option<Fil
         .map(Vec::as_slice)
         .unwrap_or_default();
     let mut values: Vec<Option<String>> = sent.iter().map(|v| v.as_str().map(str::to_owned)).collect();
+    let operator = since(operator, &values).unwrap_or(operator);
     if operator.row().comparison == Comparison::Date {
         let resolved = date_range::resolve_filter(operator, &values, now, tz)
             .map_err(|error| ApiError::bad_request(error.message()))?;

@@ -3,9 +3,11 @@
 mod check;
 mod demo;
 mod explain;
+mod operate;
 mod output;
 mod project;
 mod serve;
+mod tables;
 mod token;
 mod wiring;
 
@@ -57,6 +59,10 @@ enum Action {
     /// Adds and lists projects; works while the server runs
     #[command(subcommand)]
     Project(project::Action),
+    /// Writes everything that is buffered to the tables
+    Flush,
+    /// Merges the files that are worth merging now; the server does the same in time
+    Compact,
     /// Prints a token for queries
     Token(token::Options),
     /// Prints how to connect SDKs, Cube clients and GitLab, keys included
@@ -131,6 +137,8 @@ fn act(cli: Cli) -> Outcome {
         Action::Check => check::run(&context),
         Action::Config => explain::run(&context),
         Action::Project(action) => project::run(&context, action),
+        Action::Flush => tables::flush(&context),
+        Action::Compact => tables::compact(&context),
         Action::Token(options) => token::run(&context, &options),
         Action::Wiring(options) => wiring::run(&context, &options),
         Action::Version => Ok(()),

@@ -22,6 +22,8 @@ mod tests;
 
 /// Name of the scheme of tokens.
 const TOKEN: &str = "token";
+/// Name of the scheme of the operator's tokens.
+const OPERATOR: &str = "operator";
 /// Name of the scheme of write keys.
 const WRITE_KEY: &str = "write_key";
 
@@ -111,13 +113,18 @@ pub fn document(base: &str) -> OpenApi {
         "authorization",
         "`Bearer ` and a write key. SDKs send theirs where they are used to: in a header, the query or the body.",
     );
+    let operator = ApiKeyValue::with_description(
+        "authorization",
+        "`Bearer ` and a token that the command line makes from the API secret for one request.",
+    );
     let components = ComponentsBuilder::new()
+        .security_scheme(OPERATOR, SecurityScheme::ApiKey(ApiKey::Header(operator)))
         .security_scheme(TOKEN, SecurityScheme::ApiKey(ApiKey::Header(token)))
         .security_scheme(WRITE_KEY, SecurityScheme::ApiKey(ApiKey::Header(write_key)));
     OpenApiBuilder::new()
         .info(info.build())
         .components(Some(components.build()))
-        .paths(ingest(cube(operations(), base)).build())
+        .paths(ingest(cube(operations(plain()), base)).build())
         .build()
 }
 
@@ -131,8 +138,38 @@ pub(crate) async fn serve(State(app): State<SharedApp>) -> impl IntoResponse {
     (headers, text)
 }
 
-/// The routes of operators.
-fn operations() -> PathsBuilder {
+/// What operators can have done to the data.
+fn operations(paths: PathsBuilder) -> PathsBuilder {
+    admin::OPERATIONS.iter().fold(paths, |paths, row| {
+        let object = row
+            .parameters
+            .iter()
+            .fold(ObjectBuilder::new(), |object, (name, meaning)| {
+                let any = ObjectBuilder::new().schema_type(SchemaType::AnyValue);
+                object.property(*name, any.description(Some(*meaning)).build())
+            });
+        let body = RequestBodyBuilder::new().content("application/json", Content::new(Some(object.build())));
+        let told = "Lines of JSON: `progress` while it runs, then `result` or `error`.";
+        let mut done = Response::new(told);
+        let any = ObjectBuilder::new().schema_type(SchemaType::AnyValue).build();
+        done.content
+            .insert("application/x-ndjson".to_owned(), Content::new(Some(any)));
+        let operation = OperationBuilder::new()
+            .tag("operations")
+            .summary(Some(row.summary))
+            .operation_id(Some(format!("admin_{}", row.name.replace('-', "_"))))
+            .security(SecurityRequirement::new(OPERATOR, Vec::<String>::new()))
+            .request_body(Some(body.build()))
+            .response("200", done)
+            .response("400", json_response("The parameters are wrong; `error` says how."))
+            .response("403", json_response("The token is missing, wrong or too old."));
+        let item = PathItemBuilder::new().operation(HttpMethod::Post, operation.build());
+        paths.path(format!("{}{}", admin::operations::PREFIX, row.name), item.build())
+    })
+}
+
+/// The routes of operators that need no token.
+fn plain() -> PathsBuilder {
     admin::ROUTES.iter().fold(PathsBuilder::new(), |paths, route| {
         let operation = OperationBuilder::new()
             .tag("operations")

@@ -16,6 +16,7 @@ mod funnels;
 mod graphql;
 mod hostile;
 mod ingest;
+mod operations;
 mod restart;
 mod server;
 mod slow_clients;

@@ -1,12 +1,15 @@
-//! What operators ask: is it alive, how is it doing, what is this.
+//! What operators ask: is it alive, how is it doing, what is this; and what they have done to the data.
 
 mod health;
 mod landing;
 mod metrics;
+pub mod operations;
+
+pub use operations::{Job, OPERATIONS, Operation, Progress};
 
 use crate::app::SharedApp;
 use axum::Router;
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 
 /// A route of operators.
 pub struct Route {
@@ -23,7 +26,7 @@ impl std::fmt::Debug for Route {
     }
 }
 
-/// Every route. None needs a token, none shows data.
+/// Every route that needs no token. None shows data.
 pub static ROUTES: &[Route] = &[
     Route {
         path: "/",
@@ -52,8 +55,12 @@ pub static ROUTES: &[Route] = &[
     },
 ];
 
-/// The routes of [`ROUTES`].
+/// The routes of [`ROUTES`] and of [`OPERATIONS`].
 pub fn router() -> Router<SharedApp> {
     let add = |router: Router<SharedApp>, route: &Route| router.route(route.path, (route.handler)());
-    ROUTES.iter().fold(Router::new(), add)
+    let operations = format!("{}{{name}}", operations::PREFIX);
+    ROUTES
+        .iter()
+        .fold(Router::new(), add)
+        .route(&operations, post(operations::handle))
 }

@@ -3,6 +3,7 @@
 pub mod context;
 pub mod jwks;
 pub mod jwt;
+pub mod operator;
 pub mod projects;
 pub mod scopes;
 pub mod secrets;

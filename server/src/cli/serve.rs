@@ -1,7 +1,7 @@
 //! `tally serve`: opens everything, serves until a signal, and closes in order.
 
 use super::output::{is_terminal, say, say_error};
-use super::{Context, Failed, Outcome, project, runtime, wiring};
+use super::{Context, Failed, Outcome, operate, project, runtime, wiring};
 use crate::app::{self, App, SharedApp};
 use crate::auth::secrets::SECRET_BYTES_RECOMMENDED;
 use crate::config::Settings;
@@ -45,6 +45,7 @@ async fn serve(context: &Context) -> Outcome {
 
 /// Serves on a bound listener until `stop`, then closes the engine.
 pub(super) async fn until_stopped(listener: TcpListener, app: SharedApp, stop: watch::Receiver<bool>) -> Outcome {
+    let _announced = operate::announce(&app.settings.data_dir, listener.local_addr()?)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         listen = %app.settings.listen,

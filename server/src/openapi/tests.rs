@@ -34,6 +34,12 @@ fn every_route_is_described() {
     for route in admin::ROUTES {
         described(&Method::GET, route.path);
     }
+    for operation in admin::OPERATIONS {
+        described(
+            &Method::POST,
+            &format!("{}{}", admin::operations::PREFIX, operation.name),
+        );
+    }
     let protocols = PROTOCOLS.iter().flat_map(|protocol| protocol.routes);
     for (methods, path) in protocols {
         for method in *methods {

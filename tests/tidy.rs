@@ -26,6 +26,7 @@ const LEAVES: &[&str] = &[
     "blocking",
     "clock",
     "error",
+    "health",
     "limits",
     "metrics",
     "project",
@@ -38,8 +39,10 @@ const LEAVES: &[&str] = &[
 /// The engine's modules and what else each may import; `*` is everything.
 const ENGINE_IMPORTS: &[(&str, &[&str])] = &[
     ("blocking", &[]),
+    ("budget", &[]),
     ("clock", &[]),
     ("error", &[]),
+    ("health", &[]),
     ("limits", &[]),
     ("project", &[]),
     ("metrics", &[]),
@@ -62,6 +65,7 @@ const ENGINE_PUBLIC: &[&str] = &[
     "clock",
     "error",
     "event",
+    "health",
     "ingest",
     "limits",
     "metrics",

@@ -1,9 +1,11 @@
 //! The engine as its users see it: open it, append events, ask for a view, flush, close.
 
 use crate::blocking::blocking;
+use crate::budget::Budget;
 use crate::clock::Clock;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::exec::{QuerySession, SessionOptions};
+use crate::health::Health;
 use crate::ingest::admission::Admission;
 use crate::ingest::buffer::Projects;
 use crate::ingest::compactor::{self, CompactionBudget};
@@ -11,12 +13,13 @@ use crate::ingest::flusher::{self, Which};
 use crate::ingest::group_commit::Committer;
 use crate::ingest::replay::replay;
 use crate::ingest::{Batch, Changes, DataVersion, FlushPolicy, Permit, ProjectStats, ProjectView, Receipt, Shared};
+use crate::limits;
 use crate::metrics::Metrics;
 use crate::model::{Builtin, Catalog, CatalogOptions, Model, Problem};
 use crate::project::ProjectId;
 use crate::query::sql_api::{Asked, SqlAnswer, SqlPlan};
 use crate::query::{Answer, Query};
-use crate::store::object;
+use crate::store::object::{self, Watched};
 use crate::wal::LocalWal;
 use object_store::ObjectStore;
 use parking_lot::Mutex;
@@ -24,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -39,7 +43,7 @@ pub struct EngineOptions {
     pub data_dir: PathBuf,
     /// Folder of the users' models and funnels.
     pub models_dir: Option<PathBuf>,
-    /// The one memory budget in bytes; a quarter bounds ingest, half the queries.
+    /// The one memory budget in bytes; `budget.rs` divides it.
     pub memory_bytes: usize,
     /// Milliseconds after which buffered rows go to the tables.
     pub flush_interval_ms: u64,
@@ -81,6 +85,7 @@ pub struct Engine {
     compactor: AbortHandle,
     catalog: Catalog,
     queries: QuerySession,
+    budget: Budget,
 }
 
 impl Engine {
@@ -107,20 +112,28 @@ impl Engine {
             clock: Arc::clone(&options.clock),
             check_sql: Some(Arc::new(sql_problems)),
         })?;
-        let queries = QuerySession::new(SessionOptions {
-            memory_bytes: options.memory_bytes / 2,
-            threads: options.query_threads,
-        })?;
         let (folder, clock) = (options.data_dir.clone(), Arc::clone(&options.clock));
         let wal = blocking("opening the write-ahead log", move || LocalWal::open(&folder, clock)).await?;
+        let budget = Budget::new(options.memory_bytes, false);
+        // After the log is locked: the folder for spilled data is this process's now.
+        let queries = QuerySession::new(SessionOptions {
+            memory_bytes: budget.queries,
+            footer_bytes: budget.footers,
+            threads: options.query_threads,
+            spill_dir: Some(options.data_dir.join("spill")),
+        })?;
+        let metrics = Arc::new(Metrics::default());
+        let health = Arc::new(Health::new(Arc::clone(&options.clock)));
+        let store = Arc::new(Watched::new(store, Arc::clone(&metrics), Arc::clone(&health)));
         let shared = Arc::new(Shared {
             wal: Arc::new(wal),
             store,
+            health,
             clock: Arc::clone(&options.clock),
-            admission: Admission::new(options.memory_bytes / 4),
+            admission: Admission::new(budget.ingest),
             projects: Projects::default(),
-            metrics: Arc::new(Metrics::default()),
-            compaction: CompactionBudget::new(options.memory_bytes / 8),
+            metrics,
+            compaction: CompactionBudget::new(budget.compaction),
             policy: FlushPolicy {
                 interval_ms: options.flush_interval_ms,
                 rows_max: options.flush_rows_max,
@@ -141,6 +154,7 @@ impl Engine {
             compactor,
             catalog,
             queries,
+            budget,
         }))
     }
 
@@ -164,7 +178,10 @@ impl Engine {
     pub async fn append(&self, project: &ProjectId, batch: Batch) -> Result<Receipt> {
         let committer = self.committer.lock().as_ref().map(|(committer, _)| committer.clone());
         let committer = committer.ok_or_else(|| Error::storage("the engine is closed; it takes no more events"))?;
-        committer.append(&self.shared, project, batch).await
+        let started = Instant::now();
+        let receipt = committer.append(&self.shared, project, batch).await?;
+        self.shared.metrics.ack_seconds.observe(started.elapsed());
+        Ok(receipt)
     }
 
     /// A consistent view of a project for a query. A project never seen gives an empty view.
@@ -173,7 +190,13 @@ impl Engine {
     /// `Storage` when the project's table log cannot be read.
     pub async fn view(&self, project: &ProjectId) -> Result<ProjectView> {
         let project = self.shared.projects.get(project);
-        project.view(&self.shared.store, &self.shared.clock).await
+        let view = project.view(&self.shared.store, &self.shared.clock);
+        let deadline = Duration::from_secs(limits::QUERY_SECONDS_MAX);
+        tokio::time::timeout(deadline, view).await.unwrap_or_else(|_| {
+            let text =
+                "the project's tables could not be opened in time: the object store is slow to answer; try again";
+            Err(Error::new(ErrorKind::Unavailable, text))
+        })
     }
 
     /// Answers a query of a project from everything that was acknowledged before the call. Dropping the future stops it.
@@ -182,9 +205,12 @@ impl Engine {
     /// `Invalid` for a wrong query, `Model` for a wrong model, `Overloaded` when too many queries wait, `Timeout`,
     /// `Execution` when a value does not fit, `Storage` when files cannot be read, `Internal` for defects.
     pub async fn query(&self, project: &ProjectId, query: &Query) -> Result<Answer> {
-        let view = self.view(project).await?;
-        let now = self.options.clock.now_micros();
-        self.queries.query(project, view, self.model(project), query, now).await
+        self.counted("load", async {
+            let view = self.view(project).await?;
+            let now = self.options.clock.now_micros();
+            self.queries.query(project, view, self.model(project), query, now).await
+        })
+        .await
     }
 
     /// The plan of a query as SQL where it can be written so, else as an outline. For people, not for running.
@@ -201,9 +227,12 @@ impl Engine {
     /// # Errors
     /// As [`Engine::query`]; `Invalid` also for SQL that is wrong, too large, or does anything but read cubes.
     pub async fn sql(&self, project: &ProjectId, asked: &Asked) -> Result<SqlAnswer> {
-        let view = self.view(project).await?;
-        let now = self.options.clock.now_micros();
-        self.queries.sql(project, view, self.model(project), asked, now).await
+        self.counted("sql", async {
+            let view = self.view(project).await?;
+            let now = self.options.clock.now_micros();
+            self.queries.sql(project, view, self.model(project), asked, now).await
+        })
+        .await
     }
 
     /// How a client's SQL would be answered: of which kind it is, and the queries inside.
@@ -239,11 +268,6 @@ impl Engine {
     /// News of a project's rows: wakes when events have become visible to queries.
     pub fn changes(&self, project: &ProjectId) -> Changes {
         self.shared.projects.changes(project)
-    }
-
-    /// The engine's counters.
-    pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.shared.metrics
     }
 
     /// Puts everything buffered into the tables.
@@ -304,6 +328,8 @@ impl Drop for Engine {
         }
     }
 }
+
+mod watch;
 
 #[cfg(test)]
 mod model_tests;

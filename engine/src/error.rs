@@ -19,7 +19,9 @@ pub enum ErrorKind {
     Timeout,
     /// The query engine failed while running a plan (for instance a cast or an overflow).
     Execution,
-    /// Storage failed: the disk, the object store, a damaged file.
+    /// The object store does not answer, or answers with errors. The same request may succeed later.
+    Unavailable,
+    /// Storage failed: the disk, a damaged file.
     Storage,
     /// Another process owns this store; this one must stop writing.
     Fenced,
@@ -37,6 +39,7 @@ impl ErrorKind {
             | ErrorKind::Forbidden
             | ErrorKind::Overloaded
             | ErrorKind::Timeout
+            | ErrorKind::Unavailable
             | ErrorKind::Execution => true,
             ErrorKind::Storage | ErrorKind::Fenced | ErrorKind::Internal => false,
         }
@@ -44,7 +47,10 @@ impl ErrorKind {
 
     /// Whether sending the same request again can succeed without a change by the caller.
     pub fn is_retryable(self) -> bool {
-        matches!(self, ErrorKind::Overloaded | ErrorKind::Timeout | ErrorKind::Storage)
+        matches!(
+            self,
+            ErrorKind::Overloaded | ErrorKind::Timeout | ErrorKind::Unavailable | ErrorKind::Storage
+        )
     }
 }
 
@@ -120,9 +126,48 @@ impl std::error::Error for Error {
     }
 }
 
+/// A request that the object store answered with a failure or not at all; the cause of every error that comes of one.
+#[derive(Debug)]
+pub struct StoreFailure(pub object_store::Error);
+
+impl fmt::Display for StoreFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for StoreFailure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+impl StoreFailure {
+    /// Whether `error` comes of one.
+    pub fn is_behind(error: &(dyn std::error::Error + 'static)) -> bool {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            if error.is::<StoreFailure>() {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+
+    /// What clients are told.
+    pub(crate) fn told(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        let message = "the object store does not answer at the moment; try again in a few seconds";
+        Error::new(ErrorKind::Unavailable, message).with_source(source)
+    }
+}
+
 impl From<datafusion::error::DataFusionError> for Error {
     fn from(error: datafusion::error::DataFusionError) -> Self {
         use datafusion::error::DataFusionError as D;
+        if StoreFailure::is_behind(&error) {
+            return StoreFailure::told(error);
+        }
         let kind = match error.find_root() {
             D::ResourcesExhausted(_) => ErrorKind::Overloaded,
             D::ObjectStore(_) | D::IoError(_) | D::ParquetError(_) => ErrorKind::Storage,
@@ -146,6 +191,9 @@ impl From<arrow::error::ArrowError> for Error {
 
 impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Self {
+        if StoreFailure::is_behind(&error) {
+            return StoreFailure::told(error);
+        }
         let kind = match &error {
             object_store::Error::NotFound { .. } => ErrorKind::NotFound,
             _ => ErrorKind::Storage,

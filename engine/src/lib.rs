@@ -1,12 +1,14 @@
 //! Events in, answers out: the storage and query engine of Tally, without HTTP, wire formats or environment.
 
 mod blocking;
+mod budget;
 pub mod clock;
 pub mod engine;
 pub mod error;
 pub mod event;
 pub mod exec;
 pub mod functions;
+pub mod health;
 pub mod ingest;
 pub mod limits;
 pub mod metrics;

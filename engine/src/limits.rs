@@ -123,3 +123,12 @@ pub const STATS_TEXT_BYTES_MAX: usize = 128;
 pub const LOG_CLEANUP_COMMITS: u64 = 100;
 /// Milliseconds a project's table log stays in memory without being asked for.
 pub const PROJECT_IDLE_MS: u64 = 10 * 60 * 1000;
+/// Milliseconds after which a store that answers nothing makes the server not ready: shorter outages are ridden out.
+pub const STORE_DOWN_MS: u64 = 60 * 1000;
+/// Milliseconds after which a failure of the store that nobody met again is taken for over.
+pub const STORE_TROUBLE_KEEP_MS: u64 = 5 * 60 * 1000;
+/// Milliseconds within which the client of a remote store repeats a failed request. Longer outages are waited out by those
+/// who ask: flushes come again by themselves, queries tell their client.
+pub const STORE_RETRY_MS_MAX: u64 = 15 * 1000;
+/// Repeats of a failed request within that time.
+pub const STORE_RETRIES_MAX: usize = 6;

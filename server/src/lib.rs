@@ -13,5 +13,6 @@ pub mod limits;
 pub mod listen;
 pub mod log;
 pub mod openapi;
+pub mod starting;
 
 pub use app::{App, SharedApp};

@@ -13,6 +13,7 @@ const WAITING_PER_RUNNING: usize = 16;
 pub struct Admission {
     running: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
+    running_max: usize,
     waiting_max: usize,
 }
 
@@ -38,8 +39,15 @@ impl Admission {
         Self {
             running: Arc::new(Semaphore::new(running_max)),
             waiting: Arc::new(AtomicUsize::new(0)),
+            running_max,
             waiting_max: running_max * WAITING_PER_RUNNING,
         }
+    }
+
+    /// Queries that run, and that wait.
+    pub fn counts(&self) -> (usize, usize) {
+        let running = self.running_max.saturating_sub(self.running.available_permits());
+        (running, self.waiting.load(Ordering::Acquire))
     }
 
     /// Waits for a place, first come first served.

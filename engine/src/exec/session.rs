@@ -11,6 +11,7 @@ use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ingest::ProjectView;
 use crate::limits;
+use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::project::ProjectId;
 use crate::query::compile::CompiledModel;
@@ -20,7 +21,9 @@ use chrono::DateTime;
 use datafusion::catalog::default_table_source::{DefaultTableSource, provider_as_source};
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::execution::FunctionRegistry;
-use datafusion::execution::disk_manager::DiskManagerBuilder;
+use datafusion::execution::cache::cache_manager::{CacheManagerConfig, CachedFileMetadataEntry};
+use datafusion::execution::cache::default_cache::DefaultCache;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionState;
@@ -28,8 +31,10 @@ use datafusion::logical_expr::{LogicalPlan, TableSource};
 use datafusion::physical_plan::collect;
 use datafusion::prelude::SessionConfig;
 use futures::FutureExt;
+use object_store::path::Path;
 use parking_lot::Mutex;
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,18 +44,36 @@ const COMPILED_MODELS_MAX: usize = 64;
 /// Stack of a query thread in bytes. Planning recurses over expressions; debug builds need several times what release
 /// builds need.
 const STACK_BYTES: usize = 16 * 1024 * 1024;
-/// Bytes of parsed Parquet footers kept.
-const FOOTER_CACHE_BYTES: usize = 64 * 1024 * 1024;
 /// Bytes of spilled data on disk.
 const SPILL_BYTES_MAX: u64 = 32 * 1024 * 1024 * 1024;
 
 /// How queries are run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct SessionOptions {
     /// Bytes that all running queries together may hold.
     pub memory_bytes: usize,
+    /// Bytes of parsed Parquet footers that are kept.
+    pub footer_bytes: usize,
     /// Threads that run queries, and partitions of each.
     pub threads: usize,
+    /// Folder for what queries spill, made and emptied at start; without it the system's folder for temporary files.
+    pub spill_dir: Option<PathBuf>,
+}
+
+/// The folder, without what a killed process left there.
+fn emptied(folder: PathBuf) -> Result<PathBuf> {
+    let at = |error: std::io::Error| {
+        Error::storage(format!(
+            "the folder {} for spilled data cannot be used: {error}",
+            folder.display()
+        ))
+        .with_source(error)
+    };
+    match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(at(error)),
+        _ => std::fs::create_dir_all(&folder).map_err(at)?,
+    }
+    Ok(folder)
 }
 
 /// Runs queries. One for an engine.
@@ -61,11 +84,20 @@ pub struct QuerySession {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
+/// Parsed footers of Parquet files, by the files' names.
+type Footers = DefaultCache<Path, CachedFileMetadataEntry>;
+
 struct Shared {
     env: Arc<RuntimeEnv>,
+    footers: Arc<Footers>,
     template: SessionState,
     compiled: Mutex<Vec<Arc<CompiledModel>>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("env", &self.env).finish_non_exhaustive()
+    }
 }
 
 /// What one query works on.
@@ -83,10 +115,19 @@ impl QuerySession {
     /// # Errors
     /// `Storage` when the threads or the place for spilled data cannot be made.
     pub fn new(options: SessionOptions) -> Result<Self> {
+        let footers = Arc::new(Footers::new(options.footer_bytes));
+        let caches = CacheManagerConfig::default()
+            .with_file_metadata_cache(Some(Arc::<Footers>::clone(&footers)))
+            .with_metadata_cache_limit(options.footer_bytes);
+        let spill = DiskManagerBuilder::default().with_max_temp_directory_size(SPILL_BYTES_MAX);
+        let spill = match options.spill_dir {
+            Some(folder) => spill.with_mode(DiskManagerMode::Directories(vec![emptied(folder)?])),
+            None => spill,
+        };
         let env = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(FairSpillPool::new(options.memory_bytes)))
-            .with_disk_manager_builder(DiskManagerBuilder::default().with_max_temp_directory_size(SPILL_BYTES_MAX))
-            .with_metadata_cache_limit(FOOTER_CACHE_BYTES.min(options.memory_bytes / 4))
+            .with_disk_manager_builder(spill)
+            .with_cache_manager(caches)
             .build_arc()?;
         let threads = options.threads.max(1);
         let mut template = sql::base(config(threads)).with_runtime_env(Arc::clone(&env)).build();
@@ -107,6 +148,7 @@ impl QuerySession {
             admission: Admission::new(threads * 2),
             shared: Arc::new(Shared {
                 env,
+                footers,
                 template,
                 compiled: Mutex::new(Vec::new()),
             }),
@@ -150,6 +192,17 @@ impl QuerySession {
             Ok(text.unwrap_or_else(|_| planned.plan.display_indent().to_string()))
         })
         .await
+    }
+
+    /// Sets the gauges of what queries use now.
+    pub fn observe(&self, metrics: &Metrics) {
+        let env = &self.shared.env;
+        let (running, waiting) = self.admission.counts();
+        metrics.queries_running.set(running as u64);
+        metrics.queries_waiting.set(waiting as u64);
+        metrics.memory_queries.set(env.memory_pool.reserved() as u64);
+        metrics.spill_bytes.set(env.disk_manager.used_disk_space());
+        metrics.memory_footers.set(self.shared.footers.memory_used() as u64);
     }
 
     /// Runs a future on the query threads, bounded in number and time.

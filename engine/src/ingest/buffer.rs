@@ -66,7 +66,7 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    fn parts(&mut self) -> impl Iterator<Item = &mut Part> {
+    pub(super) fn parts(&mut self) -> impl Iterator<Item = &mut Part> {
         self.sealed.iter_mut().chain([&mut self.active])
     }
 }

@@ -22,8 +22,6 @@ const REST: u32 = 1;
 const REST_MAX: Duration = Duration::from_secs(10);
 /// How long a day whose merge failed is left alone, microseconds.
 const FAILED_WAIT: Micros = 5 * 60 * 1_000_000;
-/// Least memory of merges, in bytes: a few wide files at once.
-const MEMORY_BYTES_MIN: usize = 16 * 1024 * 1024;
 
 const KINDS: [TableKind; 2] = [TableKind::Events, TableKind::Rejected];
 
@@ -38,12 +36,16 @@ pub struct CompactionBudget {
 impl CompactionBudget {
     /// A budget of `memory_bytes` for rows in memory.
     pub fn new(memory_bytes: usize) -> Self {
-        let memory_bytes = memory_bytes.max(MEMORY_BYTES_MIN);
         Self {
             pool: Arc::new(GreedyMemoryPool::new(memory_bytes)),
             // Compressed bytes are a fraction of the rows', but a merge holds only a batch of every file.
             bytes_max: (memory_bytes as u64 * 8).min(limits::COMPACTED_FILE_BYTES * 2),
         }
+    }
+
+    /// Bytes that merges hold now.
+    pub fn used_bytes(&self) -> usize {
+        self.pool.reserved()
     }
 }
 

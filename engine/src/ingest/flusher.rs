@@ -133,6 +133,7 @@ impl Shared {
             }
         }
         self.metrics.flush_micros.add_duration(started.elapsed());
+        self.metrics.flush_seconds.observe(started.elapsed());
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 use super::{Batch, Receipt, Shared};
 use crate::error::{Error, Result};
 use crate::event::{Column, Event, RejectReason, Rejected, Value};
+use crate::health::{Part, Severity};
 use crate::limits;
 use crate::project::ProjectId;
 use crate::wal::record::{self, EncodedEvents};
@@ -182,6 +183,7 @@ fn commit(shared: &Shared, group: Vec<Request>) {
             );
         }
     };
+    shared.health.clear(Part::Wal);
     shared.metrics.groups.add(1);
     shared.metrics.group_micros.add_duration(started.elapsed());
     let now = shared.clock.now_micros();
@@ -283,6 +285,8 @@ fn apply(shared: &Shared, checked: Checked, seq: Seq, now: i64) -> (oneshot::Sen
 
 fn fail(shared: &Shared, group: Vec<Request>, error: &Error) {
     shared.metrics.group_failures.add(1);
+    let reason = "the write-ahead log cannot be written: events are refused; the server's log says why";
+    shared.health.report(Part::Wal, Severity::NotReady, reason);
     for request in group {
         let _ = request.reply.send(Err(Error::new(error.kind(), error.message())));
     }

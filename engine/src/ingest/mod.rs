@@ -7,6 +7,7 @@ mod changes;
 pub mod compactor;
 pub mod flusher;
 pub mod group_commit;
+mod observe;
 mod part;
 pub mod replay;
 
@@ -15,6 +16,7 @@ mod tests;
 
 use crate::clock::Clock;
 use crate::event::{Event, Rejected};
+use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::wal::Wal;
 use admission::Admission;
@@ -86,6 +88,8 @@ pub struct Shared {
     pub projects: Projects,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// What is wrong now.
+    pub health: Arc<Health>,
     /// What merging files may use.
     pub compaction: CompactionBudget,
     /// When to flush.

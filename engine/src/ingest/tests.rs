@@ -333,6 +333,7 @@ async fn a_group_that_cannot_be_written_is_refused_and_invisible() {
     let clock = FixedClock::new(START);
     let wal = crate::wal::LocalWal::open(folder.path(), Arc::<FixedClock>::clone(&clock)).unwrap();
     let shared = Arc::new(Shared {
+        health: Arc::new(Health::new(Arc::<FixedClock>::clone(&clock))),
         wal: Arc::new(FullDisk(wal)),
         store: Arc::new(InMemory::new()),
         clock,

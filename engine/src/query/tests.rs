@@ -30,6 +30,8 @@ impl Fixture {
         Self {
             session: QuerySession::new(SessionOptions {
                 memory_bytes: 256 << 20,
+                footer_bytes: 1 << 20,
+                spill_dir: None,
                 threads: 2,
             })
             .unwrap(),

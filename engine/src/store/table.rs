@@ -7,7 +7,7 @@
 use super::log::TableLogStore;
 use super::snapshot::{ColumnStats, DataFile, Snapshot};
 use super::{TableKind, paths, schema, stats};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, StoreFailure};
 use crate::event::Column;
 use crate::event::schema::PARTITION_COLUMN;
 use crate::limits;
@@ -354,9 +354,13 @@ fn remove_action(file: &DataFile, now_millis: i64) -> Action {
 }
 
 fn failed(root: &Path, what: &str, error: DeltaTableError) -> Error {
+    let text = format!("the table {root} cannot {what}: {error}");
+    if StoreFailure::is_behind(&error) {
+        return StoreFailure::told(Error::storage(text).with_source(error));
+    }
     let kind = match &error {
         DeltaTableError::Transaction { .. } | DeltaTableError::VersionAlreadyExists(_) => ErrorKind::Fenced,
         _ => ErrorKind::Storage,
     };
-    Error::new(kind, format!("the table {root} cannot {what}: {error}")).with_source(error)
+    Error::new(kind, text).with_source(error)
 }

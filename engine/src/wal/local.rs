@@ -353,6 +353,10 @@ impl Wal for LocalWal {
         let segments = self.segments.lock();
         segments.active.bytes + segments.sealed.iter().map(|segment| segment.bytes).sum::<u64>()
     }
+
+    fn index_bytes(&self) -> u64 {
+        self.events.disk_space()
+    }
 }
 
 fn hour_of(micros: Micros) -> u32 {

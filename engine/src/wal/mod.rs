@@ -81,4 +81,9 @@ pub trait Wal: Send + Sync + std::fmt::Debug {
 
     /// Bytes of records that are not yet dropped, approximately.
     fn size_bytes(&self) -> u64;
+
+    /// Bytes of the index of event ids at rest, approximately.
+    fn index_bytes(&self) -> u64 {
+        0
+    }
 }

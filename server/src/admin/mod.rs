@@ -1,9 +1,10 @@
 //! What operators ask: is it alive, how is it doing, what is this; and what they have done to the data.
 
-mod health;
+pub(crate) mod health;
 mod landing;
 mod metrics;
 pub mod operations;
+mod process;
 
 pub use operations::{Job, OPERATIONS, Operation, Progress};
 
@@ -35,8 +36,8 @@ pub static ROUTES: &[Route] = &[
     },
     Route {
         path: "/metrics",
-        summary: "Counters for Prometheus.",
-        handler: || get(metrics::counters),
+        summary: "Metrics for Prometheus.",
+        handler: || get(metrics::page),
     },
     Route {
         path: "/livez",
@@ -45,8 +46,8 @@ pub static ROUTES: &[Route] = &[
     },
     Route {
         path: "/readyz",
-        summary: "Whether the server can answer.",
-        handler: || get(health::alive),
+        summary: "Whether everything that clients ask for can be done, and what is wrong.",
+        handler: || get(health::ready),
     },
     Route {
         path: "/openapi.json",

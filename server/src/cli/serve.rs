@@ -6,6 +6,7 @@ use crate::app::{self, App, SharedApp};
 use crate::auth::secrets::SECRET_BYTES_RECOMMENDED;
 use crate::config::Settings;
 use crate::listen;
+use crate::starting::Gate;
 use engine::clock::SystemClock;
 use std::io;
 use std::net::SocketAddr;
@@ -25,6 +26,11 @@ async fn serve(context: &Context) -> Outcome {
     let settings = &context.settings;
     let listener = bind(settings.listen).await?;
     let stop = on_signals()?;
+    serve_while_opening(listener, settings, stop, open(settings)).await
+}
+
+/// Opens everything, and prints what an operator needs.
+async fn open(settings: &Settings) -> Result<SharedApp, Failed> {
     let is_first_start = !settings.data_dir.join("projects.json").exists();
     let app = App::open(settings.clone(), Arc::new(SystemClock)).await?;
     if app.projects.list().is_empty() {
@@ -40,24 +46,48 @@ async fn serve(context: &Context) -> Outcome {
     } else {
         say(&summary(&app));
     }
-    until_stopped(listener, app, stop).await
+    Ok(app)
 }
 
 /// Serves on a bound listener until `stop`, then closes the engine.
 pub(super) async fn until_stopped(listener: TcpListener, app: SharedApp, stop: watch::Receiver<bool>) -> Outcome {
-    let _announced = operate::announce(&app.settings.data_dir, listener.local_addr()?)?;
+    let settings = app.settings.clone();
+    serve_while_opening(listener, &settings, stop, async { Ok(app) }).await
+}
+
+/// Serves at once: until `opening` is done only that the server lives and is not ready yet.
+async fn serve_while_opening(
+    listener: TcpListener,
+    settings: &Settings,
+    stop: watch::Receiver<bool>,
+    opening: impl Future<Output = Result<SharedApp, Failed>>,
+) -> Outcome {
+    let options = listen::Options {
+        trusted_proxies: settings.trusted_proxies.clone(),
+        drain: Duration::from_secs(settings.shutdown_seconds),
+        deadlines: listen::Deadlines::default(),
+    };
+    let address = listener.local_addr()?;
+    let gate = Gate::new(&SystemClock);
+    let serving = tokio::spawn(listen::serve(listener, gate.router(), options, stop));
+    let app = match opening.await {
+        Ok(app) => app,
+        Err(failed) => {
+            serving.abort();
+            return Err(failed);
+        }
+    };
+    let _announced = operate::announce(&app.settings.data_dir, address)?;
+    gate.open(app::router(Arc::clone(&app)));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         listen = %app.settings.listen,
         data_dir = %app.settings.data_dir.display(),
         "ready"
     );
-    let options = listen::Options {
-        trusted_proxies: app.settings.trusted_proxies.clone(),
-        drain: Duration::from_secs(app.settings.shutdown_seconds),
-        deadlines: listen::Deadlines::default(),
-    };
-    listen::serve(listener, app::router(Arc::clone(&app)), options, stop).await;
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "the accept loop ended with a panic");
+    }
     tracing::info!("stopping: writing what is buffered");
     app.engine.close().await?;
     tracing::info!("stopped");

@@ -79,7 +79,9 @@ impl From<engine::Error> for ApiError {
             ErrorKind::Invalid | ErrorKind::NotFound => Self::planner(message),
             ErrorKind::Execution => Self::bad_request(format!("Error: {message}")),
             ErrorKind::Forbidden => Self::new(StatusCode::FORBIDDEN, message),
-            ErrorKind::Overloaded => Self::new(StatusCode::SERVICE_UNAVAILABLE, format!("Error: {message}")),
+            ErrorKind::Overloaded | ErrorKind::Unavailable => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, format!("Error: {message}"))
+            }
             ErrorKind::Timeout => Self::new(StatusCode::GATEWAY_TIMEOUT, format!("Error: {message}")),
             ErrorKind::Model => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,

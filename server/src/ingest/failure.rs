@@ -100,7 +100,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let kind = error.kind();
         let (status, code) = match kind {
-            ErrorKind::Overloaded | ErrorKind::Storage | ErrorKind::Timeout => {
+            ErrorKind::Overloaded | ErrorKind::Unavailable | ErrorKind::Storage | ErrorKind::Timeout => {
                 (StatusCode::SERVICE_UNAVAILABLE, "overloaded")
             }
             ErrorKind::Fenced => (StatusCode::SERVICE_UNAVAILABLE, "not_the_writer"),

@@ -127,6 +127,8 @@ async fn a_project_never_sees_another() {
 
     let session = QuerySession::new(SessionOptions {
         memory_bytes: 64 << 20,
+        footer_bytes: 1 << 20,
+        spill_dir: None,
         threads: 1,
     })
     .unwrap();
@@ -171,6 +173,8 @@ async fn files_are_chosen_from_the_log() {
     assert_eq!(view.events.files.len(), 5, "one file a day");
     let session = QuerySession::new(SessionOptions {
         memory_bytes: 64 << 20,
+        footer_bytes: 1 << 20,
+        spill_dir: None,
         threads: 2,
     })
     .unwrap();
@@ -207,6 +211,8 @@ async fn files_are_chosen_from_the_log() {
 async fn a_panic_is_an_error_and_the_next_query_runs() {
     let session = QuerySession::new(SessionOptions {
         memory_bytes: 64 << 20,
+        footer_bytes: 1 << 20,
+        spill_dir: None,
         threads: 1,
     })
     .unwrap();
@@ -220,6 +226,8 @@ async fn a_panic_is_an_error_and_the_next_query_runs() {
 async fn dropping_the_answer_stops_the_query() {
     let session = QuerySession::new(SessionOptions {
         memory_bytes: 64 << 20,
+        footer_bytes: 1 << 20,
+        spill_dir: None,
         threads: 1,
     })
     .unwrap();

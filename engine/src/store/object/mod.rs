@@ -1,6 +1,7 @@
 //! Opening an object store by its URL: one table of backends, a durable local one, and the start-up self-test.
 
 mod durable_local;
+mod watched;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use url::Url;
 
 pub use durable_local::DurableLocal;
+pub use watched::Watched;
 
 type Options = [(String, String)];
 

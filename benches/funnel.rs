@@ -304,6 +304,7 @@ async fn open(folder: &Path) -> Arc<Engine> {
         flush_interval_ms: 60_000,
         flush_rows_max: 1_000_000,
         flush_bytes_max: 64 << 20,
+        cache: None,
         sessions_padding: false,
         query_threads: from_env("TALLY_BENCH_THREADS", 2) as usize,
         clock: FixedClock::new(START + (DAYS * DAY_MICROS) as i64),

@@ -19,7 +19,8 @@ use crate::model::{Builtin, Catalog, CatalogOptions, Model, Problem};
 use crate::project::ProjectId;
 use crate::query::sql_api::{Asked, SqlAnswer, SqlPlan};
 use crate::query::{Answer, Query};
-use crate::store::object::{self, Watched};
+pub use crate::store::object::DiskOptions;
+use crate::store::object::{self, CachedStore, Watched};
 use crate::wal::LocalWal;
 use object_store::ObjectStore;
 use parking_lot::Mutex;
@@ -51,6 +52,8 @@ pub struct EngineOptions {
     pub flush_rows_max: usize,
     /// Buffered bytes after which they go to the tables at once.
     pub flush_bytes_max: usize,
+    /// A folder for blocks of remote files, beside those in memory. Without use when the store is on this machine.
+    pub cache: Option<DiskOptions>,
     /// Whether a session lasts 30 minutes longer than its last event, as in Cube's recipe.
     pub sessions_padding: bool,
     /// Partitions a query runs in.
@@ -86,6 +89,8 @@ pub struct Engine {
     catalog: Catalog,
     queries: QuerySession,
     budget: Budget,
+    /// What queries read remote files through.
+    cache: Option<CachedStore>,
 }
 
 impl Engine {
@@ -114,7 +119,8 @@ impl Engine {
         })?;
         let (folder, clock) = (options.data_dir.clone(), Arc::clone(&options.clock));
         let wal = blocking("opening the write-ahead log", move || LocalWal::open(&folder, clock)).await?;
-        let budget = Budget::new(options.memory_bytes, false);
+        let is_remote = object::is_remote(&options.store_url);
+        let budget = Budget::new(options.memory_bytes, is_remote);
         // After the log is locked: the folder for spilled data is this process's now.
         let queries = QuerySession::new(SessionOptions {
             memory_bytes: budget.queries,
@@ -124,7 +130,12 @@ impl Engine {
         })?;
         let metrics = Arc::new(Metrics::default());
         let health = Arc::new(Health::new(Arc::clone(&options.clock)));
-        let store = Arc::new(Watched::new(store, Arc::clone(&metrics), Arc::clone(&health)));
+        let store: Arc<dyn ObjectStore> = Arc::new(Watched::new(store, Arc::clone(&metrics), Arc::clone(&health)));
+        let cache = is_remote.then(|| {
+            let disk = options.cache.clone();
+            CachedStore::new(Arc::clone(&store), budget.blocks, disk, Arc::clone(&metrics))
+        });
+        let cache = cache.transpose()?;
         let shared = Arc::new(Shared {
             wal: Arc::new(wal),
             store,
@@ -155,6 +166,7 @@ impl Engine {
             catalog,
             queries,
             budget,
+            cache,
         }))
     }
 

@@ -143,6 +143,9 @@ impl std::error::Error for StoreFailure {
 }
 
 impl StoreFailure {
+    /// What the text of every error holds that comes of one: some libraries keep no more than the text of a cause.
+    pub const TEXT: &'static str = "Generic object store error";
+
     /// Whether `error` comes of one.
     pub fn is_behind(error: &(dyn std::error::Error + 'static)) -> bool {
         let mut cause = Some(error);
@@ -152,7 +155,7 @@ impl StoreFailure {
             }
             cause = error.source();
         }
-        false
+        error.to_string().contains(Self::TEXT)
     }
 
     /// What clients are told.

@@ -18,7 +18,7 @@ pub mod query;
 pub mod store;
 pub mod wal;
 
-pub use engine::{Engine, EngineOptions, check_models};
+pub use engine::{DiskOptions, Engine, EngineOptions, check_models};
 pub use error::{Error, ErrorKind, Result};
 pub use ingest::{Changes, DataVersion, ProjectStats};
 pub use project::ProjectId;

@@ -132,3 +132,7 @@ pub const STORE_TROUBLE_KEEP_MS: u64 = 5 * 60 * 1000;
 pub const STORE_RETRY_MS_MAX: u64 = 15 * 1000;
 /// Repeats of a failed request within that time.
 pub const STORE_RETRIES_MAX: usize = 6;
+/// Bytes of a block of a remote file in the cache: a column's pages of one visitor fit, and a request fetches several.
+pub const CACHE_BLOCK_BYTES: u64 = 256 * 1024;
+/// Blocks fetched with one request: enough that its answer's bytes take longer than the wait for them.
+pub const CACHE_RUN_BLOCKS_MAX: u64 = 32;

@@ -160,6 +160,10 @@ fn engine_options(settings: &Settings, clock: Arc<dyn Clock>) -> engine::Result<
         flush_interval_ms: settings.flush_interval_ms,
         flush_rows_max: settings.flush_rows_max,
         flush_bytes_max: settings.flush_bytes_max,
+        cache: settings.cache_dir.clone().map(|folder| engine::DiskOptions {
+            folder,
+            bytes_max: settings.cache_bytes,
+        }),
         sessions_padding: settings.sessions_padding,
         query_threads: settings.query_threads,
         clock,

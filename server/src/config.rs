@@ -102,6 +102,10 @@ pub struct Settings {
     pub base_path: String,
     /// Memory budget of the engine in bytes.
     pub memory_bytes: usize,
+    /// Folder for blocks of remote files; `None`: they are kept in memory only.
+    pub cache_dir: Option<PathBuf>,
+    /// Bytes of blocks in that folder.
+    pub cache_bytes: u64,
     /// Longest time an event stays in the buffer before it is written as Parquet.
     pub flush_interval_ms: u64,
     /// Rows in the buffer that start a flush.
@@ -132,6 +136,10 @@ pub struct Settings {
     pub log: String,
     /// How it is logged.
     pub log_format: LogFormat,
+    /// The file that is logged to; `None`: standard error.
+    pub log_file: Option<PathBuf>,
+    /// Bytes of that file before a new one is begun.
+    pub log_file_bytes: u64,
 }
 
 impl Settings {

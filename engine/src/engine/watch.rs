@@ -27,6 +27,10 @@ impl Engine {
         metrics.memory_max_compaction.set(self.budget.compaction as u64);
         metrics.memory_max_footers.set(self.budget.footers as u64);
         metrics.memory_max_blocks.set(self.budget.blocks as u64);
+        if let Some(cache) = &self.cache {
+            metrics.memory_blocks.set(cache.memory_bytes());
+            metrics.cache_disk_bytes.set(cache.disk_bytes());
+        }
         if let Ok(space) = rustix::fs::statvfs(&self.options.data_dir) {
             metrics
                 .disk_free_bytes

@@ -137,6 +137,32 @@ impl Project {
         Ok(tables.insert(opened))
     }
 
+    /// Shows the tables' files as they are known now, whatever made them so. Rows of an unfinished flush that turn out to be
+    /// in them are shown from there and no longer from the buffer: the commit may have happened without an answer, and one
+    /// table may have its rows while the other has not.
+    ///
+    /// # Errors
+    /// `Storage` when a table's marks cannot be read; what is shown is then as before.
+    pub(super) async fn adopt(&self, tables: &Tables, writer: &str) -> Result<()> {
+        let files = Files {
+            events: Arc::clone(tables.events.snapshot()),
+            rejected: Arc::clone(tables.rejected.snapshot()),
+        };
+        // Only who holds the tables seals rows, so this stays true until the end.
+        let sealed = self.rows.lock().sealed.as_ref().and_then(|part| part.seqs);
+        let marks = match sealed {
+            Some(_) => (tables.events.mark(writer).await?, tables.rejected.mark(writer).await?),
+            None => (0, 0),
+        };
+        let mut rows = self.rows.lock();
+        rows.files = Some(files);
+        if let (Some(part), Some((_, last))) = (&mut rows.sealed, sealed) {
+            part.has_filed_events |= marks.0 >= last;
+            part.has_filed_rejected |= marks.1 >= last;
+        }
+        Ok(())
+    }
+
     /// A consistent view. Opens the tables on first use.
     ///
     /// # Errors

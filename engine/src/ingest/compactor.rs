@@ -121,13 +121,11 @@ impl Shared {
         };
         let now_millis = self.clock.now_micros().div_euclid(1000);
         let added = std::slice::from_ref(&merged.file);
-        table.replace(&job.files, added, now_millis).await?;
-        let files = Files {
-            events: Arc::clone(tables.events.snapshot()),
-            rejected: Arc::clone(tables.rejected.snapshot()),
-        };
-        project.rows.lock().files = Some(files);
+        let replaced = table.replace(&job.files, added, now_millis).await;
+        // After a failure too: the table may have been read again, and may hold more than this process knew.
+        project.adopt(tables, self.wal.writer_id()).await?;
         drop(guard);
+        replaced?;
         if merged.duplicates > 0 {
             project.changed();
         }
@@ -235,23 +233,37 @@ fn micros(millis: u64) -> Micros {
     i64::try_from(millis.saturating_mul(1000)).unwrap_or(i64::MAX)
 }
 
+/// What the background remembers between two rounds.
+#[derive(Debug, Default)]
+pub struct Rounds {
+    memory: Memory,
+}
+
+impl Rounds {
+    /// Deletes what no table has held for a while, and does the job that is best now. `None` when there is none.
+    pub async fn round(&mut self, engine: &Arc<Shared>) -> Option<Result<()>> {
+        engine.sweep(&mut self.memory).await;
+        let candidate = engine.candidate(&self.memory)?;
+        let done = engine.run_job(&candidate).await;
+        if let Err(error) = &done {
+            engine.failed(&mut self.memory, &candidate, error);
+        }
+        Some(done)
+    }
+}
+
 /// The background task, until the engine is gone.
 pub async fn run(shared: Weak<Shared>) {
-    let mut memory = Memory::default();
+    let mut rounds = Rounds::default();
     let mut rest = Duration::from_millis(limits::COMPACTION_INTERVAL_MS);
     loop {
         tokio::time::sleep(rest).await;
         rest = Duration::from_millis(limits::COMPACTION_INTERVAL_MS);
         let Some(engine) = shared.upgrade() else { return };
-        engine.sweep(&mut memory).await;
-        let Some(candidate) = engine.candidate(&memory) else {
-            continue;
-        };
         let started = Instant::now();
-        if let Err(error) = engine.run_job(&candidate).await {
-            engine.failed(&mut memory, &candidate, &error);
+        if rounds.round(&engine).await.is_some() {
+            rest = (started.elapsed() * REST).clamp(Duration::from_millis(10), REST_MAX);
         }
-        rest = (started.elapsed() * REST).clamp(Duration::from_millis(10), REST_MAX);
     }
 }
 

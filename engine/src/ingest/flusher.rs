@@ -121,7 +121,7 @@ impl Shared {
                 is_retry
             };
             let flushed = match project.open_tables(&mut guard, &self.store).await {
-                Ok(tables) => self.flush_sealed(project, tables).await,
+                Ok(tables) => self.flush_sealed(project, tables, is_retry).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = flushed {
@@ -137,13 +137,16 @@ impl Shared {
         Ok(())
     }
 
-    async fn flush_sealed(&self, project: &Project, tables: &mut super::buffer::Tables) -> Result<()> {
+    async fn flush_sealed(&self, project: &Project, tables: &mut super::buffer::Tables, is_retry: bool) -> Result<()> {
+        let writer = self.wal.writer_id();
+        if is_retry {
+            project.adopt(tables, writer).await?;
+        }
         let taken = {
             let mut rows = project.rows.lock();
             rows.sealed.as_mut().and_then(|part| Some((part.view(), part.seqs?.1)))
         };
         let Some((view, seq)) = taken else { return Ok(()) };
-        let writer = self.wal.writer_id();
         let convert = move || Ok((view.events()?, view.rejected()?));
         let (events, rejected) = blocking("reading the buffer", convert).await?;
         let (store, clock, id) = (&self.store, &self.clock, &project.id);

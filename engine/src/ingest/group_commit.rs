@@ -291,3 +291,12 @@ fn fail(shared: &Shared, group: Vec<Request>, error: &Error) {
         let _ = request.reply.send(Err(Error::new(error.kind(), error.message())));
     }
 }
+
+/// The same on the caller's thread, for simulations in which everything has its order.
+#[cfg(test)]
+pub(super) fn append_now(shared: &Shared, project: &ProjectId, batch: Batch) -> Result<Receipt> {
+    let (reply, mut answer) = oneshot::channel();
+    commit(shared, vec![prepare(shared, project, batch, reply)]);
+    let lost = |_| Error::internal("a group was not answered");
+    answer.try_recv().map_err(lost)?
+}

@@ -59,6 +59,10 @@ pub(super) struct Part {
     pub(super) seqs: Option<(Seq, Seq)>,
     /// When the first row came.
     pub(super) since: Micros,
+    /// Whether the events are in files already, by a commit whose answer was lost or whose other half failed.
+    pub(super) has_filed_events: bool,
+    /// The same of the rejected events.
+    pub(super) has_filed_rejected: bool,
 }
 
 impl Part {
@@ -92,18 +96,21 @@ impl Part {
         bytes
     }
 
-    /// What there is now, for reading without the lock.
+    /// What there is now and in no file, for reading without the lock.
     pub(super) fn view(&mut self) -> PartView {
-        let mut chunks = self.chunks.clone();
-        if !self.tail.is_empty() {
-            let tail = &self.tail;
-            let chunk = self.tail_chunk.get_or_insert_with(|| Chunk::new(tail.clone()));
-            chunks.push(Arc::clone(chunk));
+        let mut view = PartView::default();
+        if !self.has_filed_events {
+            view.chunks = self.chunks.clone();
+            if !self.tail.is_empty() {
+                let tail = &self.tail;
+                let chunk = self.tail_chunk.get_or_insert_with(|| Chunk::new(tail.clone()));
+                view.chunks.push(Arc::clone(chunk));
+            }
         }
-        PartView {
-            chunks,
-            rejected: self.rejected.clone(),
+        if !self.has_filed_rejected {
+            view.rejected = self.rejected.clone();
         }
+        view
     }
 }
 

@@ -1,3 +1,6 @@
+mod disk;
+mod simulation;
+
 use super::*;
 use crate::clock::{DAY_MICROS, FixedClock, SECOND_MICROS};
 use crate::engine::{Engine, EngineOptions};
@@ -86,6 +89,7 @@ impl Fixture {
             flush_interval_ms: 3_600_000,
             flush_rows_max: 1_000_000,
             flush_bytes_max: 256 * 1024 * 1024,
+            cache: None,
             sessions_padding: false,
             query_threads: 1,
             clock: Arc::<FixedClock>::clone(&self.clock),
@@ -815,7 +819,10 @@ async fn a_local_folder_keeps_everything_over_many_commits_and_restarts() {
     }
     let engine = fixture.open().await;
     assert_eq!(visible(&engine, &p).await, once(0..180));
-    assert_eq!(engine.view(&p).await.unwrap().events.version, Some(17));
+    assert!(
+        engine.view(&p).await.unwrap().events.version >= Some(17),
+        "a merge may have come in between"
+    );
 }
 
 /// Not a test of behaviour: prints the figures that a decision record cites.

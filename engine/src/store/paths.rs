@@ -72,6 +72,13 @@ pub fn is_data_file(table: &Path, path: &Path) -> bool {
     in_day && name.is_some_and(|name| name.as_ref().ends_with(PLAIN_SUFFIX)) && parts.next().is_none()
 }
 
+/// Whether an object is never changed once it is there, by its name: a data file of any table.
+pub fn is_immutable(path: &Path) -> bool {
+    let mut parts = path.parts().rev();
+    let is_data = parts.next().is_some_and(|name| name.as_ref().ends_with(PLAIN_SUFFIX));
+    is_data && parts.next().is_some_and(|day| day.as_ref().starts_with("date="))
+}
+
 /// The day in a data file's name, when it is in the usual place.
 pub fn date_of(data_file: &str) -> Option<&str> {
     data_file.split('/').find_map(|part| part.strip_prefix("date="))

@@ -66,6 +66,8 @@ impl Settings {
             scopes_claim: None,
             base_path: String::new(),
             memory_bytes: 0,
+            cache_dir: None,
+            cache_bytes: 0,
             flush_interval_ms: 0,
             flush_rows_max: 0,
             flush_bytes_max: 0,
@@ -81,6 +83,8 @@ impl Settings {
             shutdown_seconds: 0,
             log: String::new(),
             log_format: LogFormat::Text,
+            log_file: None,
+            log_file_bytes: 0,
         }
     }
 }
@@ -195,6 +199,14 @@ settings! {
     "Memory budget of the engine: a size (`512MB`, `2GiB`) or a share of the machine's memory, a container's limit included. A share gives at least 256 MiB and at most 8 GiB.",
     |s, v| { s.memory_bytes = memory(v)?; Ok(()) };
 
+    "cache_dir", ["TALLY_CACHE_DIR"], "", "FOLDER", false,
+    "Folder on a fast local disk for parts of files that queries read from a remote store, beside those kept in memory. It may be deleted at any time. Without it: in memory only.",
+    |s, v| { s.cache_dir = optional(v).map(PathBuf::from); Ok(()) };
+
+    "cache_bytes", ["TALLY_CACHE_BYTES"], "10GiB", "SIZE", false,
+    "Bytes that `cache_dir` may hold.",
+    |s, v| { s.cache_bytes = size(v)? as u64; Ok(()) };
+
     "flush_interval_ms", ["TALLY_FLUSH_INTERVAL_MS"], "30000", "MILLISECONDS", false,
     "Longest time an event waits before it is written as Parquet. It is on disk before it is acknowledged and in answers at once, whatever this says.",
     |s, v| { s.flush_interval_ms = positive(v)?; Ok(()) };
@@ -274,4 +286,12 @@ settings! {
         };
         Ok(())
     };
+
+    "log_file", ["TALLY_LOG_FILE"], "", "FILE", false,
+    "File to log to instead of standard error. Four older ones are kept beside it.",
+    |s, v| { s.log_file = optional(v).map(PathBuf::from); Ok(()) };
+
+    "log_file_bytes", ["TALLY_LOG_FILE_BYTES"], "16MiB", "SIZE", false,
+    "Bytes of `log_file` after which a new one is begun.",
+    |s, v| { s.log_file_bytes = size(v)? as u64; Ok(()) };
 }

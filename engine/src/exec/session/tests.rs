@@ -17,6 +17,7 @@ fn options(folder: &std::path::Path, models: &std::path::Path) -> EngineOptions 
         flush_interval_ms: 3_600_000,
         flush_rows_max: 1_000_000,
         flush_bytes_max: 256 << 20,
+        cache: None,
         sessions_padding: false,
         query_threads: 2,
         clock: FixedClock::new(1_735_689_600_000_000),
@@ -238,4 +239,57 @@ async fn dropping_the_answer_stops_the_query() {
     });
     assert!(tokio::time::timeout(Duration::from_millis(50), endless).await.is_err());
     assert!(receiver.await.is_err(), "the query's future is dropped");
+}
+
+/// Queries over a remote store: the second time nothing is asked of it.
+#[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::print_stdout, reason = "the ratio is a figure of a decision record")]
+async fn a_warm_query_asks_a_remote_store_nothing() {
+    use object_store::throttle::{ThrottleConfig, ThrottledStore};
+    let folders = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::fs::write(
+        folders.1.path().join("m.yml"),
+        include_str!("../../query/tests/model.yml"),
+    )
+    .unwrap();
+    let wait = Duration::from_millis(20);
+    let store = ThrottledStore::new(
+        object_store::memory::InMemory::new(),
+        ThrottleConfig {
+            wait_get_per_call: wait,
+            ..ThrottleConfig::default()
+        },
+    );
+    let options = EngineOptions {
+        store_url: "s3://bucket".to_owned(),
+        ..options(folders.0.path(), folders.1.path())
+    };
+    let engine = Engine::open_with_store(options, Arc::new(store)).await.unwrap();
+    let project = ProjectId::new("p").unwrap();
+    for event in samples() {
+        append(&engine, &project, vec![event]).await;
+        engine.flush().await.unwrap();
+    }
+    engine.compact().await.unwrap();
+    let gets = || engine.metrics().store_requests.get("get", "ok");
+    let mut times = Vec::new();
+    let mut answers = Vec::new();
+    for round in 0..3 {
+        let (before, started) = (gets(), std::time::Instant::now());
+        let mut rows = Vec::new();
+        for query in queries() {
+            rows.push(ask(&engine, &project, query).await);
+        }
+        times.push((started.elapsed(), gets() - before));
+        answers.push(rows);
+        assert_eq!(
+            round > 0,
+            gets() == before,
+            "round {round}: {} requests",
+            gets() - before
+        );
+    }
+    assert!(answers.iter().all(|rows| *rows == answers[0]));
+    assert!(engine.metrics().cache_hits.get() > 0);
+    println!("cold and warm, time and requests: {times:?}");
 }

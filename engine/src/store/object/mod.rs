@@ -1,5 +1,8 @@
 //! Opening an object store by its URL: one table of backends, a durable local one, and the start-up self-test.
 
+mod cached;
+#[cfg(test)]
+pub mod chaos;
 mod durable_local;
 mod watched;
 
@@ -8,17 +11,20 @@ mod tests;
 
 use super::paths;
 use crate::error::{Error, Result};
-use object_store::aws::AmazonS3ConfigKey;
-use object_store::azure::AzureConfigKey;
-use object_store::gcp::GoogleConfigKey;
+use crate::limits;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutMode, PutOptions, RetryConfig};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 use url::Url;
 
+pub use cached::{CachedStore, DiskOptions};
 pub use durable_local::DurableLocal;
 pub use watched::Watched;
 
@@ -33,6 +39,25 @@ struct Backend {
     is_probed: bool,
 }
 
+/// A remote store by its library's builder. The library's own way from a URL to a store leaves its patience at three
+/// minutes for a request, which a query cannot wait and a flush need not.
+macro_rules! remote {
+    ($builder:ty, $key:ty) => {
+        |url, options| {
+            let mut builder = <$builder>::new().with_url(url.as_str()).with_retry(retry());
+            for (name, value) in options {
+                // The library passes over names it does not know, which would turn a typing error into a confusing
+                // refusal later.
+                let unknown = |_| Error::invalid(format!("`{name}` is no option of a {} store", url.scheme()));
+                let key = <$key>::from_str(&name.to_ascii_lowercase()).map_err(unknown)?;
+                builder = builder.with_config(key, value);
+            }
+            let store = builder.build().map_err(|error| not_opened(url, error))?;
+            below_prefix(url, store)
+        }
+    };
+}
+
 const BACKENDS: &[Backend] = &[
     Backend {
         scheme: "file",
@@ -43,19 +68,19 @@ const BACKENDS: &[Backend] = &[
     Backend {
         scheme: "s3",
         example: "s3://bucket/prefix",
-        open: open_remote::<AmazonS3ConfigKey>,
+        open: remote!(AmazonS3Builder, AmazonS3ConfigKey),
         is_probed: true,
     },
     Backend {
         scheme: "gs",
         example: "gs://bucket/prefix",
-        open: open_remote::<GoogleConfigKey>,
+        open: remote!(GoogleCloudStorageBuilder, GoogleConfigKey),
         is_probed: true,
     },
     Backend {
         scheme: "az",
         example: "az://container/prefix",
-        open: open_remote::<AzureConfigKey>,
+        open: remote!(MicrosoftAzureBuilder, AzureConfigKey),
         is_probed: true,
     },
     Backend {
@@ -96,6 +121,14 @@ pub async fn open(url: &str, options: &Options) -> Result<Arc<dyn ObjectStore>> 
     Ok(store)
 }
 
+/// Whether the store at `url` is reached over a network: its blocks are worth keeping on this machine.
+pub fn is_remote(url: &str) -> bool {
+    let scheme = url.split(':').next().unwrap_or_default();
+    BACKENDS
+        .iter()
+        .any(|backend| backend.scheme == scheme && backend.is_probed)
+}
+
 fn open_file(url: &Url, _: &Options) -> Result<Arc<dyn ObjectStore>> {
     let folder = url
         .to_file_path()
@@ -103,21 +136,23 @@ fn open_file(url: &Url, _: &Options) -> Result<Arc<dyn ObjectStore>> {
     Ok(Arc::new(DurableLocal::new(&folder)?))
 }
 
-fn open_remote<K: FromStr>(url: &Url, options: &Options) -> Result<Arc<dyn ObjectStore>> {
-    // The library passes over names it does not know, which would turn a typing error into a confusing refusal later.
-    for (name, _) in options {
-        if K::from_str(&name.to_ascii_lowercase()).is_err() {
-            return Err(Error::invalid(format!(
-                "`{name}` is no option of a {} store",
-                url.scheme()
-            )));
-        }
+fn retry() -> RetryConfig {
+    RetryConfig {
+        max_retries: limits::STORE_RETRIES_MAX,
+        retry_timeout: Duration::from_millis(limits::STORE_RETRY_MS_MAX),
+        ..RetryConfig::default()
     }
-    let options = options.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let (store, prefix) = object_store::parse_url_opts(url, options)
-        .map_err(|error| Error::invalid(format!("the store {url} cannot be opened: {error}")).with_source(error))?;
+}
+
+fn not_opened(url: &Url, error: object_store::Error) -> Error {
+    Error::invalid(format!("the store {url} cannot be opened: {error}")).with_source(error)
+}
+
+/// The store with all names below the URL's path.
+fn below_prefix(url: &Url, store: impl ObjectStore) -> Result<Arc<dyn ObjectStore>> {
+    let (_, prefix) = ObjectStoreScheme::parse(url).map_err(|error| not_opened(url, error.into()))?;
     Ok(if prefix == Path::default() {
-        Arc::from(store)
+        Arc::new(store)
     } else {
         Arc::new(PrefixStore::new(store, prefix))
     })

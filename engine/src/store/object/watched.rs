@@ -166,7 +166,7 @@ fn measured(
             }
         }
     };
-    futures::stream::unfold(state, step).boxed()
+    futures::stream::unfold(state, step).fuse().boxed()
 }
 
 #[async_trait]

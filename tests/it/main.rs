@@ -16,6 +16,7 @@ mod funnels;
 mod graphql;
 mod hostile;
 mod ingest;
+mod observed;
 mod operations;
 mod restart;
 mod server;

@@ -1,0 +1,198 @@
+//! Memory of a server under a small budget: many rows, then a mix of queries that want more than there is. Each must
+//! answer or say that there is not enough memory; the process must stay near its budget and end with nothing held.
+//!
+//! `cargo bench --bench memory`; `TALLY_MEMORY_ROWS`, `TALLY_MEMORY_QUERIES`, `TALLY_MEMORY_BUDGET` (MiB) change the load.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a measurement that cannot go on must stop"
+)]
+#![allow(clippy::print_stdout, reason = "figures are what this is run for")]
+#![allow(missing_docs, reason = "a program, not a library")]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use support::client::{Client, now_seconds, number};
+use support::events::rich_page_views;
+use support::process::Process;
+use support::{wait_for, write_funnel};
+
+/// Resident memory above the budget that is allowed: what no part of the engine counts.
+const ABOVE_BUDGET: f64 = 1.35;
+
+fn from_env(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |text| {
+        text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number"))
+    })
+}
+
+/// One of the mix, no two alike.
+fn query(n: u64) -> Value {
+    let filter = json!([{"member": "TrackedEvents.pageUrl", "operator": "notEquals", "values": [format!("x{n}")]}]);
+    let dimensions: &[&str] = match n % 8 {
+        0 => &["TrackedEvents.eventId"],
+        1 => &["TrackedEvents.userId"],
+        2 => &[
+            "TrackedEvents.eventId",
+            "TrackedEvents.pageUrl",
+            "TrackedEvents.derivedTstamp",
+        ],
+        3 => &["TrackedEvents.pageUrl"],
+        4 => {
+            return json!({"measures": ["completed_purchase.count"], "dimensions": ["completed_purchase.step"], "limit": 100 + n});
+        }
+        5 => return json!({"measures": ["Sessions.count"], "dimensions": ["Sessions.sessionID"], "limit": 1_000 + n}),
+        6 => {
+            return json!({"measures": ["TrackedEvents.count"], "filters": filter,
+                "timeDimensions": [{"dimension": "TrackedEvents.derivedTstamp", "granularity": "hour"}]});
+        }
+        _ => &["TrackedEvents.userId", "TrackedEvents.pageUrl"],
+    };
+    json!({"measures": ["TrackedEvents.count"], "dimensions": dimensions, "filters": filter,
+        "order": {"TrackedEvents.count": "desc"}, "limit": 10_000})
+}
+
+/// Posts rows until there are enough; waits where the server says so.
+fn fill(client: &Client, rows: u64) {
+    const BATCH: u64 = 1_000;
+    let next = AtomicU64::new(0);
+    let start = now_seconds() - 9 * 86_400;
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                loop {
+                    let batch = next.fetch_add(1, Ordering::Relaxed);
+                    if batch * BATCH >= rows {
+                        return;
+                    }
+                    let events =
+                        rich_page_views(&format!("b{batch}-"), BATCH as usize, start + batch * 97 % (8 * 86_400));
+                    let body = json!(events).to_string();
+                    loop {
+                        let (path, headers) = support::events::native_request("shop-key");
+                        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                        let reply = client.send("POST", &path, &headers, Some(body.as_bytes()));
+                        match reply.status {
+                            200 => break,
+                            503 => std::thread::sleep(Duration::from_millis(50)),
+                            other => panic!("{other}: {}", reply.text()),
+                        }
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// Asks until there is an answer that is final.
+fn ask(client: &Client, n: u64) -> (u16, String) {
+    loop {
+        let reply = client.load("shop", &query(n));
+        let text = reply.text();
+        if !text.contains("Continue wait") {
+            return (reply.status, text);
+        }
+    }
+}
+
+fn metric(client: &Client, series: &str) -> f64 {
+    let page = client.get("/metrics").text();
+    let line = page
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.and_then(|value| value.parse().ok()).unwrap_or(f64::NAN)
+}
+
+fn outcome(status: u16, text: &str) -> &'static str {
+    match status {
+        200 => "answered",
+        503 if text.contains("memory") || text.contains("resources") || text.contains("Resources") => {
+            "not enough memory"
+        }
+        503 => "overloaded",
+        504 => "too long",
+        _ => "failed",
+    }
+}
+
+fn main() {
+    // `cargo test --benches` only asks whether this starts.
+    if std::env::args().any(|argument| argument == "--test") {
+        return;
+    }
+    let rows = from_env("TALLY_MEMORY_ROWS", 10_000_000);
+    let queries = from_env("TALLY_MEMORY_QUERIES", 200);
+    let budget_mib = from_env("TALLY_MEMORY_BUDGET", 256);
+    let folder = tempfile::tempdir().unwrap();
+    write_funnel(&folder.path().join("data").join("models"));
+    let budget = format!("{budget_mib}MiB");
+    let mut server = Process::start(folder.path(), &[("memory", &budget), ("query_threads", "2")]);
+    let client = server.client();
+    let started = Instant::now();
+    fill(&client, rows);
+    let (_, ingest_kib) = server.memory_kib();
+    println!(
+        "{rows} rows in {:.0?}; most memory so far {:.0} MiB",
+        started.elapsed(),
+        ingest_kib as f64 / 1024.0
+    );
+
+    let next = AtomicU64::new(0);
+    let outcomes = std::sync::Mutex::new(BTreeMap::<&str, u64>::new());
+    let failures = std::sync::Mutex::new(Vec::new());
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    if n >= queries {
+                        return;
+                    }
+                    let (status, text) = ask(&client, n);
+                    let outcome = outcome(status, &text);
+                    *outcomes.lock().unwrap().entry(outcome).or_default() += 1;
+                    if outcome == "failed" {
+                        failures
+                            .lock()
+                            .unwrap()
+                            .push(format!("query {n}: {status} {}", &text[..text.len().min(300)]));
+                    }
+                }
+            });
+        }
+    });
+    let (_, peak_kib) = server.memory_kib();
+    println!(
+        "{queries} queries in {:.0?}: {:?}",
+        started.elapsed(),
+        outcomes.lock().unwrap()
+    );
+    for failure in failures.lock().unwrap().iter().take(10) {
+        println!("  {failure}");
+    }
+    let over = peak_kib as f64 / 1024.0 / budget_mib as f64;
+    println!(
+        "most memory {:.0} MiB, {over:.2} of the budget (goal: {ABOVE_BUDGET})",
+        peak_kib as f64 / 1024.0
+    );
+    wait_for("the end of all work", Duration::from_secs(60), || {
+        let held = metric(&client, "tally_memory_used_bytes{part=\"queries\"}") + metric(&client, "tally_spill_bytes");
+        (held == 0.0).then_some(())
+    });
+    let counted = number(&client.rows("shop", &json!({"measures": ["TrackedEvents.count"]}))[0]["TrackedEvents.count"]);
+    assert_eq!(counted, rows, "rows after all that");
+    assert!(server.is_running());
+    let spilled = std::fs::read_dir(folder.path().join("data").join("spill"))
+        .unwrap()
+        .flatten();
+    let spilled: usize = spilled
+        .map(|dir| std::fs::read_dir(dir.path()).map_or(0, Iterator::count))
+        .sum();
+    println!("memory of queries and spilled bytes after: 0; spilled files left: {spilled}");
+}

@@ -1,0 +1,197 @@
+//! A server under a steady load for as long as wanted: events and queries at a fixed rate, and what grows meanwhile.
+//! Prints the slope of resident memory, the number of files and of open descriptors over time.
+//!
+//! `cargo bench --bench soak`; `TALLY_SOAK_SECONDS` (60), `TALLY_SOAK_EVENTS` a second (2,000), `TALLY_SOAK_QUERIES` a
+//! second (5).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a measurement that cannot go on must stop"
+)]
+#![allow(clippy::print_stdout, reason = "figures are what this is run for")]
+#![allow(missing_docs, reason = "a program, not a library")]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use support::client::{Client, now_seconds};
+use support::events::rich_page_views;
+use support::process::Process;
+use support::write_funnel;
+
+const BATCH: u64 = 50;
+
+fn from_env(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |text| {
+        text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number"))
+    })
+}
+
+fn query(n: u64) -> Value {
+    let day = json!([{"dimension": "TrackedEvents.derivedTstamp", "granularity": "day"}]);
+    match n % 4 {
+        0 => json!({"measures": ["TrackedEvents.count"], "timeDimensions": day}),
+        1 => {
+            json!({"measures": ["TrackedEvents.count"], "dimensions": ["TrackedEvents.pageUrl"], "limit": 10 + n % 90})
+        }
+        2 => json!({"measures": ["completed_purchase.count"], "dimensions": ["completed_purchase.step"]}),
+        _ => json!({"measures": ["Sessions.count"], "limit": 1 + n % 100}),
+    }
+}
+
+/// Does `work` `rate` times a second until told to stop; what took longer than its slot is caught up.
+fn at_rate(rate: u64, stop: &AtomicBool, mut work: impl FnMut(u64)) {
+    let started = Instant::now();
+    for n in 0.. {
+        let due = started + Duration::from_secs_f64(n as f64 / rate as f64);
+        while Instant::now() < due {
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5).min(due.saturating_duration_since(Instant::now())));
+        }
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        work(n);
+    }
+}
+
+fn files(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { 1 })
+        .sum()
+}
+
+fn data_files(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.path() {
+            path if path.is_dir() => data_files(&path),
+            path => u64::from(path.extension().is_some_and(|extension| extension == "parquet")),
+        })
+        .sum()
+}
+
+fn metric(client: &Client, series: &str) -> f64 {
+    let page = client.get("/metrics").text();
+    let line = page
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.and_then(|value| value.parse().ok()).unwrap_or(f64::NAN)
+}
+
+/// Least squares: how much `y` grows with `x`.
+fn slope(points: &[(f64, f64)]) -> f64 {
+    let n = points.len() as f64;
+    let (x, y) = points
+        .iter()
+        .fold((0.0, 0.0), |(x, y), point| (x + point.0 / n, y + point.1 / n));
+    let above: f64 = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
+    let below: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
+    above / below.max(f64::MIN_POSITIVE)
+}
+
+struct Sample {
+    seconds: f64,
+    resident_mib: f64,
+    descriptors: f64,
+    in_table: f64,
+    stored: u64,
+    all: u64,
+}
+
+fn sample(server: &Process, folder: &Path, started: Instant) -> Sample {
+    let client = server.client();
+    Sample {
+        seconds: started.elapsed().as_secs_f64(),
+        resident_mib: server.memory_kib().0 as f64 / 1024.0,
+        descriptors: metric(&client, "process_open_fds"),
+        in_table: metric(&client, "tally_table_files{table=\"events\"}"),
+        stored: data_files(&folder.join("data").join("store")),
+        all: files(&folder.join("data")),
+    }
+}
+
+fn main() {
+    // `cargo test --benches` only asks whether this starts.
+    if std::env::args().any(|argument| argument == "--test") {
+        return;
+    }
+    let seconds = from_env("TALLY_SOAK_SECONDS", 60);
+    let (events, queries) = (from_env("TALLY_SOAK_EVENTS", 2_000), from_env("TALLY_SOAK_QUERIES", 5));
+    let folder = tempfile::tempdir().unwrap();
+    write_funnel(&folder.path().join("data").join("models"));
+    let server = Process::start(folder.path(), &[("memory", "512MiB"), ("flush_interval_ms", "2000")]);
+    let (stop, refused, failed, asked) = (
+        AtomicBool::new(false),
+        AtomicU64::new(0),
+        AtomicU64::new(0),
+        AtomicU64::new(0),
+    );
+    let started = Instant::now();
+    let samples = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let client = server.client();
+            at_rate(events / BATCH, &stop, |n| {
+                let rows = rich_page_views(&format!("s{n}-"), BATCH as usize, now_seconds());
+                match client.ingest("shop-key", &json!(rows)).status {
+                    200 => {}
+                    503 => drop(refused.fetch_add(1, Ordering::Relaxed)),
+                    other => panic!("a batch was answered with {other}"),
+                }
+            });
+        });
+        scope.spawn(|| {
+            let client = server.client();
+            at_rate(queries, &stop, |n| {
+                asked.fetch_add(1, Ordering::Relaxed);
+                let reply = client.load("shop", &query(n));
+                if reply.status != 200 {
+                    failed.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        });
+        let mut samples = Vec::new();
+        let every = Duration::from_secs((seconds / 40).max(2));
+        while started.elapsed() < Duration::from_secs(seconds) {
+            std::thread::sleep(every);
+            let taken = sample(&server, folder.path(), started);
+            println!(
+                "{:>6.0} s  resident {:>6.1} MiB  descriptors {:>4}  files: {:>4} in the table, {:>5} stored, {:>5} in all",
+                taken.seconds, taken.resident_mib, taken.descriptors, taken.in_table, taken.stored, taken.all
+            );
+            samples.push(taken);
+        }
+        stop.store(true, Ordering::Relaxed);
+        samples
+    });
+    let late = &samples[samples.len() / 2..];
+    let per_hour = slope(
+        &late
+            .iter()
+            .map(|s| (s.seconds / 3600.0, s.resident_mib))
+            .collect::<Vec<_>>(),
+    );
+    let range = |value: fn(&Sample) -> f64| {
+        let values = late.iter().map(value);
+        (values.clone().fold(f64::MAX, f64::min), values.fold(f64::MIN, f64::max))
+    };
+    println!(
+        "{} queries asked, {} not answered; {} batches refused",
+        asked.load(Ordering::Relaxed),
+        failed.load(Ordering::Relaxed),
+        refused.load(Ordering::Relaxed)
+    );
+    println!("in the second half: resident memory grows by {per_hour:.1} MiB an hour");
+    println!(
+        "  descriptors {:?}, files in the table {:?}",
+        range(|s| s.descriptors),
+        range(|s| s.in_table)
+    );
+}

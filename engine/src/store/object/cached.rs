@@ -255,6 +255,9 @@ async fn fetch(store: CachedStore, location: Path, run: Range<u64>) -> Fetched {
 
 /// The blocks that hold a range.
 fn numbers(range: &Range<u64>) -> Range<u64> {
+    if range.start >= range.end {
+        return 0..0;
+    }
     range.start / CACHE_BLOCK_BYTES..range.end.div_ceil(CACHE_BLOCK_BYTES)
 }
 
@@ -388,7 +391,7 @@ impl ObjectStore for CachedStore {
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        if !paths::is_immutable(location) || ranges.iter().any(|range| range.start >= range.end) {
+        if !paths::is_immutable(location) {
             return self.inner.get_ranges(location, ranges).await;
         }
         self.read(location, ranges).await

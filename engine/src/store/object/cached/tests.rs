@@ -139,6 +139,12 @@ async fn neighbouring_blocks_share_a_request_and_readers_share_blocks() {
         1
     );
     assert_eq!(fixture.gets(), 2, "what came along is kept");
+    let read = cached.get_ranges(&FILE.into(), &[7..7, 0..3]).await.unwrap();
+    assert_eq!(
+        (read[0].len(), read[1].len(), fixture.gets()),
+        (0, 3, 2),
+        "an empty range costs nothing"
+    );
 
     let fresh = fixture.cached(64 << 20, None);
     let readers = (0..20).map(|n| {

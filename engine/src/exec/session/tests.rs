@@ -270,27 +270,24 @@ async fn a_warm_query_asks_a_remote_store_nothing() {
         append(&engine, &project, vec![event]).await;
         engine.flush().await.unwrap();
     }
-    engine.compact().await.unwrap();
-    let gets = || engine.metrics().store_requests.get("get", "ok");
-    let mut times = Vec::new();
-    let mut answers = Vec::new();
-    for round in 0..3 {
-        let (before, started) = (gets(), std::time::Instant::now());
-        let mut rows = Vec::new();
+    let requests = || engine.metrics().cache_requests.get();
+    let mut rounds = Vec::new();
+    let mut answers: Option<Vec<Vec<Vec<Cell>>>> = None;
+    // A merge in the background may put new files in the place of the old ones, and a round is cold once more.
+    while rounds.len() < 20 && rounds.last().is_none_or(|(_, requests)| *requests > 0) {
+        let (before, started) = (requests(), std::time::Instant::now());
+        let mut all = Vec::new();
         for query in queries() {
-            rows.push(ask(&engine, &project, query).await);
+            all.push(ask(&engine, &project, query).await);
         }
-        times.push((started.elapsed(), gets() - before));
-        answers.push(rows);
-        let metrics = engine.metrics();
-        let (hits, misses) = (metrics.cache_hits.get(), metrics.cache_misses.get());
-        assert_eq!(
-            round > 0,
-            gets() == before,
-            "round {round}: {times:?}, {hits} hits, {misses} misses"
-        );
+        rounds.push((started.elapsed(), requests() - before));
+        assert_eq!(*answers.get_or_insert_with(|| all.clone()), all);
     }
-    assert!(answers.iter().all(|rows| *rows == answers[0]));
+    let (cold, warm) = (rounds[0], rounds[rounds.len() - 1]);
+    assert!(cold.1 > 0 && warm.1 == 0, "{rounds:?}");
     assert!(engine.metrics().cache_hits.get() > 0);
-    println!("cold and warm, time and requests: {times:?}");
+    println!(
+        "cold {cold:?}, warm {warm:?}: time and requests of {} queries",
+        queries().len()
+    );
 }

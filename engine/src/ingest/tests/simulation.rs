@@ -177,7 +177,7 @@ impl World {
             };
             // A visitor and a day belong to an id, as with a real event that is sent again.
             let number: u64 = id[1..].parse().unwrap();
-            let ts = START - i64::from(number % 3 == 0) * DAY_MICROS + number as i64;
+            let ts = START - i64::from(number.is_multiple_of(3)) * DAY_MICROS + number as i64;
             batch.events.push(event(&id, &format!("v{}", number % 7), ts));
         }
         if self.random.below(4) == 0 {

@@ -187,7 +187,7 @@ async fn blocks_on_disk_survive_a_restart_and_damage_is_found() {
     let gets = fixture.gets();
     let whole = 5..3 * BLOCK - 5;
     assert_eq!(
-        cached.get_ranges(&path, &[whole.clone()]).await.unwrap()[0],
+        cached.get_ranges(&path, std::slice::from_ref(&whole)).await.unwrap()[0],
         fixture.expected(&whole)
     );
     assert_eq!((fixture.gets(), fixture.metrics.cache_disk_hits.get()), (gets, 3));
@@ -204,7 +204,7 @@ async fn blocks_on_disk_survive_a_restart_and_damage_is_found() {
         let cached = fixture.cached(64 << 20, Some(folder.path()));
         fixture.kept_on_disk(&cached, 1).await;
         assert_eq!(
-            cached.get_ranges(&path, &[whole.clone()]).await.unwrap()[0],
+            cached.get_ranges(&path, std::slice::from_ref(&whole)).await.unwrap()[0],
             fixture.expected(&whole)
         );
         assert!(fixture.metrics.cache_damaged.get() > round as u64, "byte {at}");
@@ -215,7 +215,7 @@ async fn blocks_on_disk_survive_a_restart_and_damage_is_found() {
     let cached = fixture.cached(0, Some(folder.path()));
     for _ in 0..3 {
         assert_eq!(
-            cached.get_ranges(&path, &[whole.clone()]).await.unwrap()[0],
+            cached.get_ranges(&path, std::slice::from_ref(&whole)).await.unwrap()[0],
             fixture.expected(&whole)
         );
         let _ = std::fs::remove_dir_all(folder.path());

@@ -10,7 +10,7 @@ mod epoch;
 use super::tables;
 use crate::error::{Error, Result};
 use crate::functions;
-use crate::model::{Cube, CubeSource, Dialect, DimensionSql};
+use crate::model::{Cube, CubeSource, Dialect, DimensionSql, Piece, SqlTemplate};
 use arrow::datatypes::DataType;
 use datafusion::common::config::{ConfigOptions, Dialect as EngineDialect};
 use datafusion::common::tree_node::TreeNode;
@@ -21,7 +21,7 @@ use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanne
 use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel};
-use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Statement};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr as SqlExpr, Statement};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -172,6 +172,22 @@ fn postgres_expression(sql: &str) -> Result<SqlExpr> {
         Ok(expr)
     });
     parsed.map_err(|error| Error::model(error.to_string()))
+}
+
+/// Whether the outermost operator of an author's condition is a comparison (`=`, `<`, …). PostgreSQL's grammar does not
+/// take another comparison behind one.
+pub fn is_comparison(condition: &SqlTemplate) -> bool {
+    let name = |piece: &Piece| match piece {
+        Piece::Text(text) => text.clone(),
+        _ => "x".to_owned(),
+    };
+    let text: String = condition.pieces.iter().map(name).collect();
+    let parsed = checked(&text).and_then(postgres_expression);
+    let Ok(SqlExpr::BinaryOp { op, .. }) = parsed else {
+        return false;
+    };
+    use BinaryOperator as Op;
+    matches!(op, Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq)
 }
 
 /// Plans a query over the project's tables, in the dialect that it shows to be written in.

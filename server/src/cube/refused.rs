@@ -7,6 +7,7 @@ use super::normalize::Normalized;
 use axum::http::StatusCode;
 use engine::model::Model;
 use engine::query::filter::Comparison;
+use engine::query::sql::is_comparison;
 use engine::query::{Filter, Operator};
 use serde_json::{Map, Value};
 
@@ -79,7 +80,7 @@ pub fn by_database(model: &Model, query: &Normalized) -> ApiResult<()> {
     };
     // A segment's own comparison is compared once more, which PostgreSQL's grammar does not know.
     let segment = |member: &str, operator: Operator, values: &[Option<String>]| {
-        operator == Operator::Equals && values.len() == 1 && is_comparison(model, member)
+        operator == Operator::Equals && values.len() == 1 && names_comparison(model, member)
     };
     let refused = match () {
         () if any_leaf(&query.typed_filters, &only_null) => "OR",
@@ -91,13 +92,13 @@ pub fn by_database(model: &Model, query: &Normalized) -> ApiResult<()> {
     )))
 }
 
-fn is_comparison(model: &Model, member: &str) -> bool {
+fn names_comparison(model: &Model, member: &str) -> bool {
     let Some((cube, name)) = member.split_once('.') else {
         return false;
     };
     let cube = model.cubes.get(cube);
     let segment = cube.and_then(|cube| cube.segments.iter().find(|segment| segment.name == name));
-    segment.is_some_and(|segment| segment.sql.source.contains(['=', '<', '>']))
+    segment.is_some_and(|segment| is_comparison(&segment.sql))
 }
 
 /// A test of a filter's member, operator and values.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::Location;
 use datafusion::logical_expr::ExprSchemable;
 
 fn schema() -> DFSchema {
@@ -149,5 +150,24 @@ fn queries_that_authors_write_for_postgresql_plan() {
     ];
     for text in right {
         assert!(query(text).is_ok(), "{text}: {:?}", query(text).err());
+    }
+}
+
+#[test]
+fn a_comparison_is_told_by_its_outermost_operator() {
+    let cases = [
+        ("{CUBE}.browser = 'Chrome'", true),
+        ("{CUBE}.amount + 1 >= 2", true),
+        ("{browser} <> 'a=b'", true),
+        ("({CUBE}.browser = 'Chrome')", false),
+        ("{CUBE}.browser = 'Chrome' AND {CUBE}.mobile", false),
+        ("{CUBE}.mobile", false),
+        ("{CUBE}.browser IN ('<', '>')", false),
+        ("{CUBE}.browser LIKE '=%'", false),
+        ("lower({CUBE}.browser", false),
+    ];
+    for (source, expected) in cases {
+        let condition = SqlTemplate::parse(source, Location::default()).unwrap();
+        assert_eq!(is_comparison(&condition), expected, "{source}");
     }
 }

@@ -16,7 +16,7 @@ use crate::model::Model;
 use crate::project::ProjectId;
 use crate::query::compile::CompiledModel;
 use crate::query::plan::{self, Planned};
-use crate::query::{Answer, Cell, Query, answer, check, policy, restrict, sql, tables};
+use crate::query::{Answer, Cell, Query, answer, check, policy, restrict, shown, sql, tables};
 use chrono::DateTime;
 use datafusion::catalog::default_table_source::{DefaultTableSource, provider_as_source};
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
@@ -188,8 +188,7 @@ impl QuerySession {
         self.run(async move {
             let compiled = shared.compiled(model);
             let planned = plan::plan(&query, &compiled, &shared.template)?;
-            let text = datafusion::sql::unparser::plan_to_sql(&planned.plan).map(|statement| statement.to_string());
-            Ok(text.unwrap_or_else(|_| planned.plan.display_indent().to_string()))
+            Ok(shown::text(&planned.plan))
         })
         .await
     }

@@ -17,6 +17,7 @@ pub mod plan;
 pub mod policy;
 pub mod resolve;
 pub mod restrict;
+pub mod shown;
 pub mod sql;
 pub mod sql_api;
 pub mod tables;

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::ingest::ProjectView;
 use crate::model::Model;
 use crate::project::ProjectId;
+use crate::query::shown;
 use crate::query::sql_api::{self, Asked, SqlAnswer, SqlPlan};
 use std::sync::Arc;
 
@@ -60,10 +61,7 @@ impl Shared {
     fn sql_plan(&self, model: Arc<Model>, asked: &Asked, now: Micros) -> Result<SqlPlan> {
         let compiled = self.compiled(model);
         let planned = sql_api::plan(asked, &compiled, &self.state(now), now)?;
-        let text = planned.plan.as_ref().map(|plan| {
-            let text = datafusion::sql::unparser::plan_to_sql(plan).map(|statement| statement.to_string());
-            text.unwrap_or_else(|_| plan.display_indent().to_string())
-        });
+        let text = planned.plan.as_ref().map(shown::text);
         Ok(SqlPlan {
             kind: planned.kind,
             queries: planned.queries,

@@ -11,6 +11,7 @@ use crate::ingest::buffer::Projects;
 use crate::ingest::compactor::{self, CompactionBudget};
 use crate::ingest::flusher::{self, Which};
 use crate::ingest::group_commit::Committer;
+use crate::ingest::life::Life;
 use crate::ingest::replay::replay;
 use crate::ingest::{Batch, Changes, DataVersion, FlushPolicy, Permit, ProjectStats, ProjectView, Receipt, Shared};
 use crate::limits;
@@ -145,6 +146,7 @@ impl Engine {
             projects: Projects::default(),
             metrics,
             compaction: CompactionBudget::new(budget.compaction),
+            life: Life::default(),
             policy: FlushPolicy {
                 interval_ms: options.flush_interval_ms,
                 rows_max: options.flush_rows_max,
@@ -218,7 +220,10 @@ impl Engine {
     /// `Execution` when a value does not fit, `Storage` when files cannot be read, `Internal` for defects.
     pub async fn query(&self, project: &ProjectId, query: &Query) -> Result<Answer> {
         self.counted("load", async {
-            let view = self.view(project).await?;
+            let view = match query.as_of {
+                None => self.view(project).await?,
+                Some(as_of) => self.view_as_of(project, as_of).await?,
+            };
             let now = self.options.clock.now_micros();
             self.queries.query(project, view, self.model(project), query, now).await
         })
@@ -341,6 +346,7 @@ impl Drop for Engine {
     }
 }
 
+mod life;
 mod watch;
 
 #[cfg(test)]

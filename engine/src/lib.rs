@@ -22,3 +22,6 @@ pub use engine::{DiskOptions, Engine, EngineOptions, check_models};
 pub use error::{Error, ErrorKind, Result};
 pub use ingest::{Changes, DataVersion, ProjectStats};
 pub use project::ProjectId;
+pub use store::erase::Subject;
+pub use store::history::Version;
+pub use store::rejected::{RejectedFilter, RejectedKey, RejectedRow};

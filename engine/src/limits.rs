@@ -113,7 +113,10 @@ pub const COMPACTION_FILES_MAX: usize = 64;
 pub const COMPACTION_QUIET_MS: u64 = 60 * 60 * 1000;
 /// Milliseconds between two looks for files to merge.
 pub const COMPACTION_INTERVAL_MS: u64 = 2_000;
-/// Milliseconds a file stays after the table let go of it: queries that began before may still read it.
+/// Milliseconds between two looks for days that are past their time.
+pub const RETENTION_INTERVAL_MS: u64 = 60 * 60 * 1000;
+/// Milliseconds a file stays after the table let go of it, unless set otherwise: queries that began before may still read
+/// it, and so may those that ask for the past.
 pub const REMOVED_FILE_KEEP_MS: u64 = 60 * 60 * 1000;
 /// Milliseconds between two looks for files that no table holds.
 pub const SWEEP_INTERVAL_MS: u64 = 10 * 60 * 1000;

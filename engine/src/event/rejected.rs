@@ -32,6 +32,7 @@ reasons! {
     TooDeep "too_deep" "The event's JSON is nested deeper than the bound.",
     TooManyProperties "too_many_properties" "The event has more properties than the bound.",
     BadEncoding "bad_encoding" "A base64 or JSON part inside the event does not decode.",
+    TooOld "too_old" "The event lies further back than events of its project are kept. What it held is not kept.",
     UnsupportedType "unsupported_type" "The dialect has no such kind of event.",
 }
 

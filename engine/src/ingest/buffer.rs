@@ -42,6 +42,16 @@ pub(super) struct Tables {
     pub(super) rejected: Table,
 }
 
+impl Tables {
+    /// The table of this kind.
+    pub(super) fn of(&mut self, kind: TableKind) -> &mut Table {
+        match kind {
+            TableKind::Events => &mut self.events,
+            TableKind::Rejected => &mut self.rejected,
+        }
+    }
+}
+
 /// The files of both tables, as of one moment.
 #[derive(Debug, Clone)]
 pub(super) struct Files {

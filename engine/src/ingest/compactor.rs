@@ -55,6 +55,7 @@ struct Memory {
     failed: HashMap<(ProjectId, TableKind, String), Micros>,
     sweeps: HashMap<(ProjectId, TableKind), Sweep>,
     swept_at: HashMap<ProjectId, Micros>,
+    expired_at: Option<Micros>,
 }
 
 /// One table's files and the job that is best for it.
@@ -103,6 +104,7 @@ impl Shared {
     async fn run_job(self: &Arc<Self>, candidate: &Candidate) -> Result<()> {
         let started = Instant::now();
         let Candidate { project, kind, job } = candidate;
+        let _files = self.life.files.lock().await;
         let mut job = job.clone();
         let merged = loop {
             match self.merge(&project.id, *kind, &job).await {
@@ -115,10 +117,7 @@ impl Shared {
         };
         let mut guard = project.tables.lock().await;
         let tables = project.open_tables(&mut guard, &self.store).await?;
-        let table = match kind {
-            TableKind::Events => &mut tables.events,
-            TableKind::Rejected => &mut tables.rejected,
-        };
+        let table = tables.of(*kind);
         let now_millis = self.clock.now_micros().div_euclid(1000);
         let added = std::slice::from_ref(&merged.file);
         let replaced = table.replace(&job.files, added, now_millis).await;
@@ -165,6 +164,19 @@ impl Shared {
         .await
     }
 
+    /// Takes days that are past their time out of the tables, once an hour.
+    async fn expire_in_time(&self, memory: &mut Memory) {
+        let now = self.clock.now_micros();
+        let every = micros(limits::RETENTION_INTERVAL_MS);
+        if memory.expired_at.is_some_and(|last| now.saturating_sub(last) < every) {
+            return;
+        }
+        memory.expired_at = Some(now);
+        if let Err(error) = self.expire_all(false).await {
+            tracing::warn!(%error, "days past their time could not be taken out; it is tried again in an hour");
+        }
+    }
+
     /// Deletes files that no table held for a while, of the projects whose turn it is.
     async fn sweep(&self, memory: &mut Memory) {
         let now = self.clock.now_micros();
@@ -178,7 +190,8 @@ impl Shared {
             memory.swept_at.insert(project.id.clone(), now);
             for kind in KINDS {
                 let sweep = memory.sweeps.entry((project.id.clone(), kind)).or_default();
-                let keep = micros(limits::REMOVED_FILE_KEEP_MS);
+                let keep = self.life.history();
+                let _files = self.life.files.lock().await;
                 match sweep
                     .look(&self.store, &project.id, kind, files.of(kind), now, keep)
                     .await
@@ -240,8 +253,10 @@ pub struct Rounds {
 }
 
 impl Rounds {
-    /// Deletes what no table has held for a while, and does the job that is best now. `None` when there is none.
+    /// Takes out what is past its time, deletes what no table has held for a while, and does the job that is best now. `None`
+    /// when there is none.
     pub async fn round(&mut self, engine: &Arc<Shared>) -> Option<Result<()>> {
+        engine.expire_in_time(&mut self.memory).await;
         engine.sweep(&mut self.memory).await;
         let candidate = engine.candidate(&self.memory)?;
         let done = engine.run_job(&candidate).await;

@@ -73,6 +73,8 @@ fn prepare(shared: &Shared, project: &ProjectId, batch: Batch, reply: oneshot::S
         events = good;
         rejected.extend(bad.iter().map(|event| reject(event, now)));
     }
+    let now = shared.clock.now_micros();
+    shared.life.reject_old(project, now, &mut events, &mut rejected);
     for row in &mut rejected {
         row.received_at = row.received_at.clamp(limits::TS_MICROS_MIN, limits::TS_MICROS_MAX);
     }

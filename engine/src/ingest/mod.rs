@@ -5,8 +5,10 @@ pub mod admission;
 pub mod buffer;
 mod changes;
 pub mod compactor;
+pub mod erase;
 pub mod flusher;
 pub mod group_commit;
+pub mod life;
 mod observe;
 mod part;
 pub mod replay;
@@ -22,6 +24,7 @@ use crate::wal::Wal;
 use admission::Admission;
 use buffer::Projects;
 use compactor::CompactionBudget;
+use life::Life;
 use object_store::ObjectStore;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -30,6 +33,8 @@ use tokio::sync::Notify;
 pub use admission::Permit;
 pub use buffer::ProjectView;
 pub use changes::{Changes, DataVersion};
+pub use erase::{EraseRequest, Erased, ErasedTable};
+pub use life::{Expired, LifeOptions};
 
 /// What one request brings for one project.
 #[derive(Debug, Clone, Default)]
@@ -92,6 +97,8 @@ pub struct Shared {
     pub health: Arc<Health>,
     /// What merging files may use.
     pub compaction: CompactionBudget,
+    /// How long data lives.
+    pub life: Life,
     /// When to flush.
     pub policy: FlushPolicy,
     /// The last WAL number whose rows are in the buffer or in the tables.

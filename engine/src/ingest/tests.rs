@@ -1,4 +1,5 @@
 mod disk;
+mod life;
 mod simulation;
 
 use super::*;
@@ -345,6 +346,7 @@ async fn a_group_that_cannot_be_written_is_refused_and_invisible() {
         projects: Projects::default(),
         metrics: Arc::new(Metrics::default()),
         compaction: compactor::CompactionBudget::new(1 << 24),
+        life: Life::default(),
         policy: FlushPolicy {
             interval_ms: 1,
             rows_max: 1,

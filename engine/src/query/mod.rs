@@ -108,6 +108,15 @@ pub struct OrderBy {
     pub desc: bool,
 }
 
+/// Which state of the data a query asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AsOf {
+    /// The last one that was committed at this instant or before, microseconds.
+    Instant(Micros),
+    /// The one of this version of the events' table.
+    Version(u64),
+}
+
 /// A typed query: one object of the Cube query language after validation and normalisation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Query {
@@ -145,6 +154,8 @@ pub struct Query {
     pub roles: Arc<[String]>,
     /// The instant that relative dates of the model are counted from. The engine sets it when it answers.
     pub now: Micros,
+    /// An earlier state of the data to ask; `None` asks all that is acknowledged.
+    pub as_of: Option<AsOf>,
     /// Time zone of ranges and buckets.
     pub timezone: Tz,
 }
@@ -170,6 +181,7 @@ impl Default for Query {
             groups: Arc::new([]),
             roles: Arc::new([]),
             now: 0,
+            as_of: None,
             timezone: Tz::UTC,
         }
     }

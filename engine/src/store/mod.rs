@@ -1,10 +1,15 @@
 //! Files at rest: where objects live, how a table's log is read and committed, and how rows become Parquet.
 
 pub mod compact;
+pub mod erase;
 pub mod flush;
+pub mod history;
 mod log;
 pub mod object;
 pub mod paths;
+pub mod rejected;
+pub mod retention;
+pub mod row_group;
 mod schema;
 pub mod snapshot;
 mod stats;

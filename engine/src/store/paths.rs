@@ -49,6 +49,44 @@ pub fn new_data_file(kind: TableKind, date: &str) -> String {
     format!("date={date}/{}{suffix}", uuid::Uuid::new_v4())
 }
 
+/// A new data file's name that promises the order, or not, as the file does whose rows it takes over.
+pub fn new_data_file_like(kind: TableKind, date: &str, is_sorted: bool) -> String {
+    let name = new_data_file(kind, date);
+    match name.strip_suffix(SORTED_SUFFIX) {
+        Some(stem) if !is_sorted => format!("{stem}{PLAIN_SUFFIX}"),
+        _ => name,
+    }
+}
+
+/// The folder of a table's log.
+pub fn log_folder(table: &Path) -> Path {
+    table.clone().join("_delta_log")
+}
+
+/// The version that a file of a table's log is about: an entry or a checkpoint. `None` for other files.
+pub fn log_version(table: &Path, path: &Path) -> Option<u64> {
+    let mut parts = path.prefix_match(&log_folder(table))?;
+    let name = parts.next()?;
+    let digits = name.as_ref().get(..20)?.to_owned();
+    (parts.next().is_none() && name.as_ref().get(20..21) == Some(".")).then_some(digits.parse().ok())?
+}
+
+/// Whether a file of a table's log is an entry.
+pub fn is_log_entry(path: &Path) -> bool {
+    path.filename()
+        .is_some_and(|name| name.len() == 25 && name.ends_with(".json"))
+}
+
+/// The folder of all projects.
+pub fn projects() -> Path {
+    Path::from("projects")
+}
+
+/// The project whose folder this is.
+pub fn project_of(folder: &Path) -> Option<ProjectId> {
+    ProjectId::new(folder.filename()?).ok()
+}
+
 /// Whether a data file's name promises the sort order.
 pub fn is_sorted(data_file: &str) -> bool {
     data_file.ends_with(SORTED_SUFFIX)

@@ -12,13 +12,15 @@ use crate::event::Column;
 use crate::event::schema::PARTITION_COLUMN;
 use crate::limits;
 use crate::project::ProjectId;
-use deltalake_core::DeltaTableError;
+use deltalake_core::checkpoints;
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
 use deltalake_core::kernel::{Action, Add, EagerSnapshot, LogicalFileView, Remove, Transaction};
 use deltalake_core::logstore::LogStoreRef;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
-use object_store::ObjectStore;
+use deltalake_core::{DeltaTable, DeltaTableError};
+use futures::TryStreamExt;
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -189,14 +191,41 @@ impl Table {
         added: &[NewFile],
         now_millis: i64,
     ) -> Result<Arc<Snapshot>> {
+        self.exchange(removed, added, now_millis, false).await
+    }
+
+    /// Puts `added` in the place of `removed`, of whose rows some are no more, or takes `removed` out when there is
+    /// nothing to put in their place; in one atomic step. The marks stay, so that the rows do not come back from the
+    /// write-ahead log.
+    ///
+    /// # Errors
+    /// As [`Table::replace`].
+    pub async fn take_out(
+        &mut self,
+        removed: &[Arc<DataFile>],
+        added: &[NewFile],
+        now_millis: i64,
+    ) -> Result<Arc<Snapshot>> {
+        self.exchange(removed, added, now_millis, true).await
+    }
+
+    async fn exchange(
+        &mut self,
+        removed: &[Arc<DataFile>],
+        added: &[NewFile],
+        now_millis: i64,
+        is_change: bool,
+    ) -> Result<Arc<Snapshot>> {
         self.holds_all(removed)?;
-        let error = match self.try_replace(removed, added, now_millis).await {
+        let error = match self.try_exchange(removed, added, now_millis, is_change).await {
             Ok(()) => return Ok(Arc::clone(&self.snapshot)),
             Err(error) => error,
         };
         self.reload().await?;
-        let is_done = |file: &NewFile| self.snapshot.files.iter().any(|held| held.log_path == file.log_path);
-        if !added.is_empty() && added.iter().all(is_done) {
+        let held: HashSet<&str> = self.snapshot.files.iter().map(|file| file.log_path.as_str()).collect();
+        let has_added = added.iter().all(|file| held.contains(file.log_path.as_str()));
+        let lacks_removed = removed.iter().all(|file| !held.contains(file.log_path.as_str()));
+        if has_added && lacks_removed {
             return Ok(Arc::clone(&self.snapshot));
         }
         Err(error)
@@ -213,23 +242,80 @@ impl Table {
         }
     }
 
-    async fn try_replace(&mut self, removed: &[Arc<DataFile>], added: &[NewFile], now_millis: i64) -> Result<()> {
-        let mut actions: Vec<Action> = removed.iter().map(|file| remove_action(file, now_millis)).collect();
-        actions.extend(added.iter().map(|file| match add_action(file) {
+    async fn try_exchange(
+        &mut self,
+        removed: &[Arc<DataFile>],
+        added: &[NewFile],
+        now_millis: i64,
+        is_change: bool,
+    ) -> Result<()> {
+        let data_change = |action| match action {
             Action::Add(add) => Action::Add(Add {
-                data_change: false,
+                data_change: is_change,
                 ..add
             }),
+            Action::Remove(remove) => Action::Remove(Remove {
+                data_change: is_change,
+                ..remove
+            }),
             other => other,
-        }));
-        let operation = DeltaOperation::Optimize {
-            predicate: None,
-            target_size: i64::try_from(limits::COMPACTED_FILE_BYTES).unwrap_or(i64::MAX),
+        };
+        let removed = removed.iter().map(|file| remove_action(file, now_millis));
+        let actions: Vec<Action> = removed.chain(added.iter().map(add_action)).map(data_change).collect();
+        let operation = match is_change {
+            true => DeltaOperation::Delete { predicate: None },
+            false => DeltaOperation::Optimize {
+                predicate: None,
+                target_size: i64::try_from(limits::COMPACTED_FILE_BYTES).unwrap_or(i64::MAX),
+            },
         };
         let (state, _) = self.put(actions, operation, None).await?;
         self.snapshot = Arc::new(self.read_snapshot(&state)?);
         self.state = Some(state);
         Ok(())
+    }
+
+    /// The table as it was at `version`. Whether the files of that version are still there is another question.
+    ///
+    /// # Errors
+    /// `Storage` when the log does not reach back so far or cannot be read.
+    pub async fn at_version(&self, version: u64) -> Result<Arc<Snapshot>> {
+        let state = EagerSnapshot::try_new(self.log.as_ref(), Some(version))
+            .await
+            .map_err(|error| failed(&self.root, "be read", error))?;
+        Ok(Arc::new(self.read_snapshot(&state)?))
+    }
+
+    /// Makes the log begin at the version now: what earlier entries and checkpoints say, bounds of columns among it, is
+    /// deleted. Earlier versions can be read no more. Returns the number of deleted objects.
+    ///
+    /// A crash on the way leaves a log that is whole, and some of what was to be deleted.
+    ///
+    /// # Errors
+    /// `Storage` when the checkpoint cannot be written or an object not be deleted.
+    pub async fn forget_past(&mut self, store: &Arc<dyn ObjectStore>) -> Result<u64> {
+        let Some(version) = self.snapshot.version else {
+            return Ok(0);
+        };
+        let mut table = DeltaTable::new(Arc::clone(&self.log));
+        let at = |error| failed(&self.root, "make a checkpoint", error);
+        table.load_version(version).await.map_err(at)?;
+        checkpoints::create_checkpoint(&table, None).await.map_err(at)?;
+        let folder = paths::log_folder(&self.root);
+        let listed: Vec<_> = store.list(Some(&folder)).try_collect().await?;
+        let mut deleted = 0;
+        for object in listed {
+            let about = paths::log_version(&self.root, &object.location);
+            if about.is_some_and(|about| about < version) {
+                match store.delete(&object.location).await {
+                    Ok(()) | Err(object_store::Error::NotFound { .. }) => deleted += 1,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        // The state in memory knows the table by the objects that are gone.
+        self.reload().await?;
+        Ok(deleted)
     }
 
     /// The actions that make the table, or give it columns it lacks.

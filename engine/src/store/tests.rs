@@ -132,3 +132,34 @@ fn names_are_made_and_read_in_one_place() {
     let full = paths::data_file(&root, &name);
     assert_eq!(full.as_ref(), format!("{root}/{name}"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_whose_past_is_forgotten_has_all_files_and_marks() {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let project = ProjectId::new("p").unwrap();
+    let mut table = Table::open(&store, &project, TableKind::Events).await.unwrap();
+    assert_eq!(table.forget_past(&store).await.unwrap(), 0, "a table that is none");
+    // The last of these makes a checkpoint by itself.
+    for n in 0..100u64 {
+        table.commit(&[new_file(&n.to_string())], "w", n + 1).await.unwrap();
+    }
+    assert!(table.forget_past(&store).await.unwrap() >= 99);
+    assert_eq!(table.forget_past(&store).await.unwrap(), 0, "once more is no harm");
+    let log = paths::log_folder(&paths::table(&project, TableKind::Events));
+    let listed: Vec<_> = futures::TryStreamExt::try_collect(store.list(Some(&log)))
+        .await
+        .unwrap();
+    let root = paths::table(&project, TableKind::Events);
+    let versions = |meta: &object_store::ObjectMeta| paths::log_version(&root, &meta.location);
+    assert!(
+        listed.iter().filter_map(versions).all(|version| version == 99),
+        "{listed:?}"
+    );
+    let snapshot = table.commit(&[new_file("next")], "w", 101).await.unwrap();
+    assert_eq!((snapshot.version, snapshot.files.len()), (Some(100), 101));
+    let reopened = Table::open(&store, &project, TableKind::Events).await.unwrap();
+    assert_eq!(reopened.mark("w").await.unwrap(), 101);
+    assert_eq!(reopened.snapshot().files.len(), 101);
+    assert!(reopened.at_version(98).await.is_err());
+    assert_eq!(reopened.at_version(99).await.unwrap().files.len(), 100);
+}

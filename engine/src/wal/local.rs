@@ -4,6 +4,8 @@
 //! whole and leaves no tombstones; `events` maps an event's key to the hour it was received; `meta` holds the writer's
 //! name and the last number given out.
 
+mod purge;
+
 use super::record::{self, Record};
 use super::{EventKey, Seq, Wal};
 use crate::clock::{Clock, Micros, SECOND_MICROS};
@@ -100,6 +102,7 @@ impl LocalWal {
             db.keyspace(name, options)
                 .map_err(|error| failed(folder, "be opened", error))
         };
+        purge::forget(&db, folder)?;
         let meta = open(META, meta_options)?;
         let events = open(EVENTS, events_options)?;
         let segments = open_segments(&db, folder)?;
@@ -334,6 +337,16 @@ impl Wal for LocalWal {
                 .map_err(|error| failed(&self.folder, "drop a segment", error))?;
         }
         Ok(())
+    }
+
+    fn purge(&self) -> Result<()> {
+        let mut keyspaces = vec![self.meta.clone(), self.events.clone()];
+        {
+            let segments = self.segments.lock();
+            keyspaces.extend(segments.sealed.iter().map(|segment| segment.keyspace.clone()));
+            keyspaces.push(segments.active.keyspace.clone());
+        }
+        purge::purge(&self.db, &self.folder, &keyspaces)
     }
 
     fn replay(&self, each: &mut dyn FnMut(Seq, Record) -> Result<()>) -> Result<()> {

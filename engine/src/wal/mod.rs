@@ -73,6 +73,15 @@ pub trait Wal: Send + Sync + std::fmt::Debug {
     /// `Storage` when a segment cannot be dropped; its records are then dropped later.
     fn trim(&self, seq: Seq) -> Result<()>;
 
+    /// Makes the bytes of records that were dropped leave the disk now, where they would otherwise stay for a while.
+    /// Takes seconds; writes go on.
+    ///
+    /// # Errors
+    /// `Storage` when they cannot be made to go.
+    fn purge(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Shows every record to `each`, oldest first.
     ///
     /// # Errors

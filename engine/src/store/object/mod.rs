@@ -4,6 +4,7 @@ mod cached;
 #[cfg(test)]
 pub mod chaos;
 mod durable_local;
+mod staged;
 mod watched;
 
 #[cfg(test)]
@@ -26,6 +27,7 @@ use url::Url;
 
 pub use cached::{CachedStore, DiskOptions};
 pub use durable_local::DurableLocal;
+pub use staged::{forget_staged, local_folder};
 pub use watched::Watched;
 
 type Options = [(String, String)];

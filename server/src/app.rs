@@ -3,7 +3,7 @@
 use crate::auth::context::ContextRules;
 use crate::auth::jwks::{HttpFetch, Jwks};
 use crate::auth::jwt::{KeySource, TokenRules, Verifier};
-use crate::auth::{Projects, Secrets};
+use crate::auth::{Project, Projects, Retention, Secrets};
 use crate::config::Settings;
 use crate::cube::cache::Answers;
 use crate::cube::graphql::Schemas;
@@ -14,9 +14,13 @@ use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use engine::clock::Clock;
+use engine::ingest::LifeOptions;
 use engine::{Engine, EngineOptions};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Time between two looks at the projects' rules.
+const PROJECTS_LOOK: Duration = Duration::from_secs(5);
 
 /// What every route can reach. One for the whole life of the server.
 #[derive(Debug)]
@@ -64,7 +68,7 @@ impl App {
         let secrets = Secrets::open(&settings)?;
         let projects = Projects::open(&settings.data_dir)?;
         let tokens = Verifier::new(token_rules(&settings, &secrets)?)?;
-        Ok(Arc::new(App {
+        let app = Arc::new(App {
             answers: Answers::new(
                 settings.memory_bytes,
                 Duration::from_millis(settings.continue_wait_ms),
@@ -78,7 +82,40 @@ impl App {
             secrets,
             tokens,
             enricher: Enricher::new()?,
-        }))
+        });
+        app.apply_life();
+        app.watch_projects();
+        Ok(app)
+    }
+
+    /// Tells the engine how long data is kept, as the settings and the projects say now.
+    pub fn apply_life(&self) {
+        let own = |project: Project| {
+            let days = match project.retention? {
+                Retention::Forever => None,
+                Retention::Days(days) => Some(days),
+            };
+            Some((project.id, days))
+        };
+        self.engine.set_life(LifeOptions {
+            retention_days: self.settings.retention_days,
+            retention_days_of: self.projects.list().into_iter().filter_map(own).collect(),
+            history_ms: u64::from(self.settings.history_hours) * 3_600_000,
+        });
+    }
+
+    /// Looks now and then whether the projects' rules have changed, until the application is gone.
+    fn watch_projects(self: &Arc<Self>) {
+        let app = Arc::downgrade(self);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                loop {
+                    tokio::time::sleep(PROJECTS_LOOK).await;
+                    let Some(app) = app.upgrade() else { return };
+                    app.apply_life();
+                }
+            });
+        }
     }
 
     /// The source of time.

@@ -2,10 +2,13 @@
 
 mod check;
 mod demo;
+mod erase;
 mod explain;
+mod life;
 mod operate;
 mod output;
 mod project;
+mod rejected;
 mod serve;
 mod tables;
 mod token;
@@ -56,13 +59,23 @@ enum Action {
     Check,
     /// Shows every setting, its value and where it came from
     Config,
-    /// Adds and lists projects; works while the server runs
+    /// Adds, changes and lists projects; works while the server runs
     #[command(subcommand)]
     Project(project::Action),
     /// Writes everything that is buffered to the tables
     Flush,
     /// Merges the files that are worth merging now; the server does the same in time
     Compact,
+    /// Shows how long events are kept, and deletes older ones
+    Retention(life::RetentionOptions),
+    /// Erases a visitor or a stretch of time from everything that is kept
+    #[command(subcommand)]
+    Erase(erase::Action),
+    /// Lists what could not be accepted, and tries it again
+    #[command(subcommand)]
+    Rejected(rejected::Action),
+    /// Lists the versions of a project's events, which `asOf` of a query can ask
+    History(life::HistoryOptions),
     /// Prints a token for queries
     Token(token::Options),
     /// Prints how to connect SDKs, Cube clients and GitLab, keys included
@@ -139,6 +152,10 @@ fn act(cli: Cli) -> Outcome {
         Action::Project(action) => project::run(&context, action),
         Action::Flush => tables::flush(&context),
         Action::Compact => tables::compact(&context),
+        Action::Retention(options) => life::retention(&context, &options),
+        Action::Erase(action) => erase::run(&context, action),
+        Action::Rejected(action) => rejected::run(&context, action),
+        Action::History(options) => life::history(&context, &options),
         Action::Token(options) => token::run(&context, &options),
         Action::Wiring(options) => wiring::run(&context, &options),
         Action::Version => Ok(()),

@@ -13,6 +13,7 @@ mod tests;
 
 pub use layers::{Layers, Origin, Problem, Resolved, SettingFlags};
 pub use network::IpNetwork;
+pub(crate) use parse::days;
 pub use table::{SETTINGS, Setting};
 
 use crate::auth::Scope;
@@ -112,6 +113,10 @@ pub struct Settings {
     pub flush_rows_max: usize,
     /// Bytes in the buffer that start a flush.
     pub flush_bytes_max: usize,
+    /// Days that events are kept; `None`: for ever. A project may have a rule of its own.
+    pub retention_days: Option<u32>,
+    /// Hours that earlier states of the tables can be asked.
+    pub history_hours: u32,
     /// Threads that answer queries.
     pub query_threads: usize,
     /// Time after which a client of a long query is told to ask again, in milliseconds.

@@ -2,10 +2,13 @@
 
 import json
 import os
+import pathlib
+import re
 import subprocess
-import time
 import unittest
 import urllib.request
+
+import pyarrow.parquet
 
 from support.tally import BINARY, PROJECTS, SECRET, Tally
 
@@ -16,14 +19,21 @@ class Command:
     def __init__(self, tally):
         self.tally = tally
 
-    def run(self, *arguments):
+    def environment(self):
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("TALLY_", "CUBEJS_"))}
         environment.update(
             TALLY_DATA_DIR=str(self.tally.data_dir), TALLY_MODELS_DIR=str(self.tally.models_dir), TALLY_API_SECRET=SECRET
         )
         environment.update({f"TALLY_{key.upper()}": str(value) for key, value in self.tally.settings.items()})
+        return environment
+
+    def spawn(self, *arguments):
+        """Starts a command and does not wait."""
+        return subprocess.Popen([BINARY, *arguments], env=self.environment(), stdin=subprocess.DEVNULL)
+
+    def run(self, *arguments):
         return subprocess.run(
-            [BINARY, *arguments], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
+            [BINARY, *arguments], env=self.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
         )
 
     def __call__(self, *arguments):
@@ -81,6 +91,166 @@ class WithAndWithoutAServer(unittest.TestCase):
             self.assertIn("api_secret", done.stderr)
             self.assertIn("--data-dir", command.fails("flush", "--data-dir", str(tally.folder / "nowhere")))
             self.assertFalse((tally.folder / "nowhere").exists(), "nothing is made by mistake")
+
+
+def files_with(folder, text):
+    """Files below a folder that hold a text: as they are, and Parquet decoded."""
+    found = []
+    for path in sorted(pathlib.Path(folder).rglob("*")):
+        if not path.is_file():
+            continue
+        data = path.read_bytes()
+        if text.encode() in data:
+            found.append(str(path))
+        elif path.suffix == ".parquet":
+            rows = pyarrow.parquet.ParquetFile(path).read().to_pylist()
+            if text in repr(rows):
+                found.append(str(path))
+    return found
+
+
+CANARY = "canary-77c2f0@a.example"
+
+
+class Erase(unittest.TestCase):
+    def fill(self, tally, command):
+        """Events of the canary and of others, in files, in the log, in files that a merge replaced, and rejected."""
+        for n in range(9):
+            send(tally, views(f"f{n}-", 12) + views(f"c{n}-", 2, CANARY))
+            send(tally, [{"type": "page", "ts": "never", "user_id": CANARY}, {"type": "page", "ts": "never"}])
+            command("flush")
+        command("compact")
+        send(tally, views("late-", 12) + views("clate-", 3, CANARY))
+        return 10 * 12
+
+    def check_gone(self, tally, kept):
+        self.assertEqual(files_with(tally.data_dir, CANARY), [])
+        self.assertEqual(tally.count("site"), kept)
+        self.assertEqual(set(tally.id_counts("site").values()), {1})
+
+    def test_no_byte_is_left_with_a_running_server(self):
+        with Tally({"flush_interval_ms": 3_600_000}) as tally:
+            command = Command(tally)
+            kept = self.fill(tally, command)
+            send(tally, views("q-", 3, CANARY), "stranger")
+            self.assertGreater(len(files_with(tally.data_dir, CANARY)), 10, "there is something to find")
+            self.assertIn("would be erased", command("erase", "visitor", CANARY, "--dry-run"))
+            self.assertIn("--yes", command.fails("erase", "visitor", CANARY), "nobody can be asked")
+            done = command("erase", "visitor", CANARY, "--yes")
+            self.assertIn("0 rows are left", done)
+            self.check_gone(tally, kept)
+            self.assertEqual(tally.count("stranger"), 0, "of all projects unless one is named")
+            receipt = re.search(r"receipt +(\S+)", done)[1]
+            self.assertNotIn(CANARY, pathlib.Path(receipt).read_text())
+            self.assertIn("0 rows are left", command("erase", "verify", receipt, "--visitor", CANARY))
+            self.assertIn("another visitor", command.fails("erase", "verify", receipt, "--visitor", "somebody"))
+            self.assertIn("--visitor", command.fails("erase", "verify", receipt))
+            changed = tally.folder / "changed.json"
+            changed.write_text(pathlib.Path(receipt).read_text().replace('"remaining": 0', '"remaining": 1'))
+            self.assertIn("changed", command.fails("erase", "verify", str(changed), "--visitor", CANARY))
+            self.assertIn(": 0 rows erased", command("erase", "visitor", CANARY, "--yes"), "again is no harm")
+            send(tally, views("new-", 2, CANARY))
+            self.assertIn("2 rows came since", command("erase", "verify", receipt, "--visitor", CANARY))
+            self.assertEqual(tally.count("site"), kept + 2)
+
+    def test_no_byte_is_left_without_a_server(self):
+        with Tally({"flush_interval_ms": 3_600_000}) as tally:
+            command = Command(tally)
+            kept = self.fill(tally, command)
+            tally.kill()
+            self.assertIn("0 rows are left", command("erase", "visitor", CANARY, "--yes", "--project", "site"))
+            self.assertEqual(files_with(tally.data_dir, CANARY), [])
+            tally.start()
+            self.check_gone(tally, kept)
+
+    def test_killed_on_the_way_and_run_again(self):
+        with Tally({"flush_interval_ms": 3_600_000}) as tally:
+            command = Command(tally)
+            kept = self.fill(tally, command)
+            tally.kill()
+            rounds = int(os.environ.get("TALLY_ERASE_KILLS", "4"))
+            for n in range(rounds):
+                running = command.spawn("erase", "visitor", CANARY, "--yes")
+                try:
+                    running.wait(0.15 + 1.2 * n / rounds)
+                except subprocess.TimeoutExpired:
+                    running.kill()
+                    running.wait()
+            self.assertIn("0 rows are left", command("erase", "visitor", CANARY, "--yes"))
+            self.assertEqual(files_with(tally.data_dir, CANARY), [])
+            tally.start()
+            self.check_gone(tally, kept)
+
+    def test_a_range(self):
+        with Tally({"flush_interval_ms": 3_600_000}) as tally:
+            command = Command(tally)
+            for day in range(1, 6):
+                send(tally, views(f"d{day}-", 4, ts=f"2026-02-{day:02}T12:00:00Z"))
+            self.assertIn("--project", command.fails("erase", "range", "2026-02-02", "2026-02-03", "--yes"))
+            self.assertIn("no day", command.fails("erase", "range", "soon", "2026-02-03", "--yes", "--project", "site"))
+            self.assertIn("no project", command.fails("erase", "range", "2026-02-02", "2026-02-03", "--yes", "--project", "no"))
+            command("erase", "range", "2026-02-02", "2026-02-03", "--yes", "--project", "site")
+            self.assertEqual(tally.count("site"), 12)
+            command("erase", "range", "2026-02-04T12:00:00Z", "2026-02-04T12:00:00.000001Z", "--yes", "--project", "site")
+            self.assertEqual(tally.count("site"), 8)
+
+
+class Past(unittest.TestCase):
+    def test_history_and_as_of(self):
+        with Tally({"flush_interval_ms": 3_600_000}) as tally:
+            command = Command(tally)
+            for n in range(8):
+                send(tally, views(f"h{n}-", 5))
+                command("flush")
+            command("compact")
+            versions = json.loads(command("history", "--project", "site", "--json"))
+            self.assertEqual([v["rows"] for v in versions], [40, 40, 35, 30, 25, 20, 15, 10, 5])
+            self.assertIn("OPTIMIZE", command("history", "--project", "site", "--limit", "1"))
+            for version in versions:
+                self.assertEqual(tally.count("site", asOf=version["version"]), version["rows"])
+                self.assertEqual(tally.count("site", asOf=version["at"]), version["rows"])
+            tally.stop()
+            self.assertEqual(json.loads(command("history", "--project", "site", "--json")), versions, "without a server")
+            self.assertIn("no versions", command("history", "--project", "gitlab"))
+            self.assertIn("no project", command.fails("history", "--project", "nobodys"))
+
+
+class Retention(unittest.TestCase):
+    def test_a_projects_own_rule(self):
+        with Tally({"flush_interval_ms": 3_600_000}) as tally:
+            command = Command(tally)
+            send(tally, views("old-", 4, ts="2020-02-01T00:00:00Z") + views("new-", 3))
+            command("flush")
+            self.assertIn("nothing is past", command("retention"))
+            self.assertIn("kept 400 days", command("project", "set", "site", "--retention", "400d"))
+            self.assertIn("4 rows", command("retention"))
+            self.assertEqual(tally.count("site"), 7, "only told")
+            command("retention", "--apply")
+            self.assertEqual(tally.count("site"), 3)
+            late = send(tally, views("later-", 2, ts="2020-02-01T00:00:00Z"))
+            self.assertEqual([one["reason"] for one in late["rejected"]], ["too_old", "too_old"])
+            self.assertIn("too_old", command("rejected", "list", "--project", "site"))
+            self.assertIn("kept for ever", command("project", "set", "site", "--retention", "forever"))
+            self.assertIn("days", command.fails("project", "set", "site", "--retention", "soon"))
+            self.assertIn("no project", command.fails("project", "set", "nobodys", "--retention", "5d"))
+
+
+class Rejected(unittest.TestCase):
+    def test_list_and_replay(self):
+        with Tally({"flush_interval_ms": 3_600_000}) as tally:
+            command = Command(tally)
+            self.assertIn("no rejected events", command("rejected", "list", "--project", "site"))
+            send(tally, views("g-", 2) + [{"type": "page", "ts": "never", "user_id": "u"}, 5])
+            listed = command("rejected", "list", "--project", "site")
+            self.assertIn("2 rejected events", listed)
+            self.assertIn("not_an_object", listed)
+            self.assertIn('"ts":"never"', listed.replace(" ", ""))
+            replayed = command("rejected", "replay", "--project", "site")
+            self.assertIn("0 stored", replayed)
+            self.assertIn("1 rejected again: not_an_object", replayed)
+            tally.kill()
+            self.assertIn("2 rejected events", command("rejected", "list", "--project", "site"), "without a server")
+            self.assertIn("unsupported", command.fails("rejected", "list", "--project", "site", "--reason", "why"))
 
 
 if __name__ == "__main__":

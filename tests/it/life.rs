@@ -31,10 +31,19 @@ fn a_query_asks_an_earlier_state() {
     assert_eq!(count_as_of(&client, &versions[1]["at"]), 20);
     assert_eq!(count_as_of(&client, &json!("2001-01-01T00:00:00+01:00")), 0);
     assert_eq!(client.count("shop"), 30, "the present is not mixed up with the past");
-    let echo = client.load("shop", &json!({"measures": ["TrackedEvents.count"], "asOf": 1})).json();
+    let echo = client
+        .load("shop", &json!({"measures": ["TrackedEvents.count"], "asOf": 1}))
+        .json();
     assert_eq!(echo["query"]["asOf"], json!(1));
 
-    for wrong in [json!("yesterday"), json!("2026-01-01"), json!(-1), json!(1.5), json!({}), json!(true)] {
+    for wrong in [
+        json!("yesterday"),
+        json!("2026-01-01"),
+        json!(-1),
+        json!(1.5),
+        json!({}),
+        json!(true),
+    ] {
         let reply = client.load("shop", &json!({"measures": ["TrackedEvents.count"], "asOf": wrong}));
         assert_eq!(reply.status, 400, "{wrong}");
         assert!(reply.error().contains("asOf"), "{}", reply.error());
@@ -49,9 +58,14 @@ fn an_erased_visitor_is_in_no_answer() {
     let server = Server::start_with(Wanted::flushing(1_000_000, 3_600_000));
     let client = server.client();
     let event = |n: usize, user: &str| json!({"type": "page", "url": "https://a.example/", "user_id": user, "event_id": format!("e{n}")});
-    let events: Vec<Value> = (0..20).map(|n| event(n, if n % 4 == 0 { "gone@a.example" } else { "kept@a.example" })).collect();
+    let events: Vec<Value> = (0..20)
+        .map(|n| event(n, if n % 4 == 0 { "gone@a.example" } else { "kept@a.example" }))
+        .collect();
     assert_eq!(client.ingest("shop-key", &json!(events)).status, 200);
-    assert_eq!(client.ingest("blog-key", &json!([event(1, "gone@a.example")])).status, 200);
+    assert_eq!(
+        client.ingest("blog-key", &json!([event(1, "gone@a.example")])).status,
+        200
+    );
     let bad = json!([{"type": "page", "ts": "never", "user_id": "gone@a.example"}, {"type": "page", "ts": "never", "user_id": "kept@a.example"}]);
     client.ingest("shop-key", &bad);
     assert_eq!(client.count("shop"), 20, "an answer that is kept from now on");
@@ -82,11 +96,14 @@ fn an_erased_visitor_is_in_no_answer() {
 fn rejected_events_are_listed_and_tried_again() {
     let server = Server::start_with(Wanted::flushing(1_000_000, 3_600_000));
     let client = server.client();
-    let reply = client.ingest("shop-key", &json!([
-        {"type": "page", "url": "https://a.example/", "user_id": "u", "event_id": "good"},
-        {"type": "page", "ts": "never", "user_id": "u", "event_id": "bad-time"},
-        17,
-    ]));
+    let reply = client.ingest(
+        "shop-key",
+        &json!([
+            {"type": "page", "url": "https://a.example/", "user_id": "u", "event_id": "good"},
+            {"type": "page", "ts": "never", "user_id": "u", "event_id": "bad-time"},
+            17,
+        ]),
+    );
     assert_eq!(reply.status, 200, "{}", reply.text());
     let told = operate(&client, "rejected-list", &json!({"project": "shop", "samples": 1}));
     assert_eq!(told["total"], json!(2), "{told}");
@@ -98,9 +115,25 @@ fn rejected_events_are_listed_and_tried_again() {
     assert_eq!(operate(&client, "rejected-list", &none)["total"], json!(0));
     let told = operate(&client, "rejected-replay", &json!({"project": "shop"}));
     assert_eq!(told["stored"], json!(0), "nothing was repaired: {told}");
-    assert_eq!(told["rejected"].as_object().unwrap().values().filter_map(Value::as_u64).sum::<u64>(), 2);
-    assert_eq!(operate(&client, "rejected-list", &json!({"project": "shop"}))["total"], json!(2), "no second copies");
-    let reply = ask(&client, "rejected-list", &json!({"project": "shop", "reasons": ["no-such"]}));
+    assert_eq!(
+        told["rejected"]
+            .as_object()
+            .unwrap()
+            .values()
+            .filter_map(Value::as_u64)
+            .sum::<u64>(),
+        2
+    );
+    assert_eq!(
+        operate(&client, "rejected-list", &json!({"project": "shop"}))["total"],
+        json!(2),
+        "no second copies"
+    );
+    let reply = ask(
+        &client,
+        "rejected-list",
+        &json!({"project": "shop", "reasons": ["no-such"]}),
+    );
     assert_eq!(reply.status, 400);
     assert!(reply.error().contains("too_old"), "{}", reply.error());
 }

@@ -16,6 +16,7 @@ mod funnels;
 mod graphql;
 mod hostile;
 mod ingest;
+mod life;
 mod observed;
 mod operations;
 mod restart;

@@ -1,6 +1,7 @@
 //! The engine's part in how long data lives: retention, erasure, the past, and what was rejected.
 
 use super::Engine;
+use crate::blocking::blocking;
 use crate::clock::Micros;
 use crate::error::Result;
 use crate::ingest::{EraseRequest, Erased, Expired, LifeOptions, ProjectView};
@@ -39,7 +40,12 @@ impl Engine {
     /// `Invalid` for a wrong request, `Storage` when something cannot be read or written; another run goes on then.
     pub async fn erase(&self, request: &EraseRequest, tell: impl Fn(String) + Send + Sync) -> Result<Erased> {
         let folder = object::local_folder(&self.options.store_url);
-        self.shared.erase(request, folder, &tell).await
+        let erased = self.shared.erase(request, folder, &tell).await?;
+        if let Some(cache) = self.options.cache.clone().filter(|_| !request.dry_run) {
+            // Blocks of files that are gone, and of others: which are whose does not matter, they are read again.
+            blocking("deleting cached blocks", move || object::forget_blocks(&cache.folder)).await?;
+        }
+        Ok(erased)
     }
 
     /// The last `count` versions of a project's events, the newest first.

@@ -18,6 +18,8 @@
 //! An operation that has begun is carried through, also when the command that asked for it goes away.
 
 mod data;
+mod life;
+mod rejected;
 
 use crate::app::SharedApp;
 use crate::auth::operator;
@@ -77,6 +79,61 @@ pub static OPERATIONS: &[Operation] = &[
         parameters: &[],
         run: |job| data::compact(job).boxed(),
     },
+    Operation {
+        name: "retention",
+        summary: "Takes the days that are past their time out of the tables.",
+        parameters: &[("dry_run", "Whether it is only told what would go.")],
+        run: |job| life::retention(job).boxed(),
+    },
+    Operation {
+        name: "history",
+        summary: "Lists the versions of a project's events, the newest first.",
+        parameters: &[
+            ("project", "The project's id."),
+            ("count", "Versions at the most; 20 when it is left out."),
+        ],
+        run: |job| life::history(job).boxed(),
+    },
+    Operation {
+        name: "erase",
+        summary: "Erases a visitor, or a stretch of time, from everything that is kept, and looks whether it is gone.",
+        parameters: &[
+            ("projects", "Ids of projects; all when it is left out."),
+            ("visitor", "An id, in whichever column it stands."),
+            ("from", "First instant, RFC 3339, in the place of a visitor."),
+            ("to", "The instant after the last."),
+            ("mentions", "Whether events of others that mention the id go too."),
+            ("count_mentions", "Whether those are counted."),
+            (
+                "received_until",
+                "Rows received later are told apart; now when it is left out.",
+            ),
+            ("dry_run", "Whether it is only told what there is."),
+        ],
+        run: |job| life::erase(job).boxed(),
+    },
+    Operation {
+        name: "rejected-list",
+        summary: "Counts a project's rejected events by reason, and shows the newest.",
+        parameters: REJECTED,
+        run: |job| rejected::list(job).boxed(),
+    },
+    Operation {
+        name: "rejected-replay",
+        summary: "Tries a project's rejected events again.",
+        parameters: REJECTED,
+        run: |job| rejected::replay(job).boxed(),
+    },
+];
+
+/// Which rejected events are meant.
+const REJECTED: &[(&str, &str)] = &[
+    ("project", "The project's id."),
+    ("from", "Received at this instant, RFC 3339, or later."),
+    ("to", "Received before this instant."),
+    ("reasons", "Codes of reasons; all when it is left out."),
+    ("samples", "Of a list: how many are shown."),
+    ("dry_run", "Of a replay: whether nothing is stored."),
 ];
 
 impl Operation {

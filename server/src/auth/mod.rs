@@ -10,6 +10,6 @@ pub mod secrets;
 pub mod write_key;
 
 pub use context::SecurityContext;
-pub use projects::{Project, Projects};
+pub use projects::{Project, Projects, Retention};
 pub use scopes::Scope;
 pub use secrets::Secrets;

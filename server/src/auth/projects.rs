@@ -30,6 +30,19 @@ pub struct Project {
     pub write_keys: Vec<String>,
     /// When it was added, RFC 3339.
     pub created_at: String,
+    /// How long its events are kept, where that differs from the setting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
+}
+
+/// A project's own rule of how long its events are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Retention {
+    /// For ever, whatever the setting says.
+    Forever,
+    /// This many days.
+    Days(u32),
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -116,6 +129,7 @@ impl Projects {
             name: name.to_owned(),
             write_keys: Vec::new(),
             created_at: created_at.to_owned(),
+            retention: None,
         });
         for key in write_keys {
             if !project.write_keys.contains(key) {
@@ -126,12 +140,35 @@ impl Projects {
             project.write_keys.push(write_key::generate()?);
         }
         let project = project.clone();
+        self.write(state)?;
+        Ok(project)
+    }
+
+    /// Gives a project a rule of its own of how long its events are kept, or takes it away.
+    ///
+    /// # Errors
+    /// When there is no such project, or the file cannot be written.
+    pub fn set_retention(&self, id: &ProjectId, retention: Option<Retention>) -> io::Result<Project> {
+        let _lock = self.lock()?;
+        let mut state = read(&self.path)?;
+        let Some(project) = state.projects.get_mut(id) else {
+            let known: Vec<&str> = state.projects.keys().map(ProjectId::as_str).collect();
+            let message = format!("there is no project `{id}`; there are: {}", known.join(", "));
+            return Err(io::Error::new(io::ErrorKind::NotFound, message));
+        };
+        project.retention = retention;
+        let project = project.clone();
+        self.write(state)?;
+        Ok(project)
+    }
+
+    fn write(&self, state: State) -> io::Result<()> {
         let file = File {
             projects: state.projects.into_values().collect(),
         };
         write_private(&self.path, &serde_json::to_vec_pretty(&file)?)?;
         *self.state.write() = read(&self.path)?;
-        Ok(project)
+        Ok(())
     }
 
     /// Reads the file again when it changed. A file that became unreadable keeps the projects known before.

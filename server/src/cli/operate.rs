@@ -4,7 +4,7 @@
 //! which a crash leaves behind, but by the lock of the folder: [`operate`] tries to open the engine, and asks the address
 //! only when somebody else holds the lock.
 
-use super::output::is_terminal;
+use super::output::{is_terminal, say_error};
 use super::{Context, Failed, runtime};
 use crate::admin::operations::PREFIX;
 use crate::admin::{Operation, Progress};
@@ -262,5 +262,28 @@ impl Drop for Shown {
         if let Some(bar) = &self.0 {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// Asks on the terminal whether to go on, unless `yes`.
+///
+/// # Errors
+/// When the answer is not yes, or when nobody can be asked.
+pub(super) fn confirm(question: &str, yes: bool) -> Result<(), Failed> {
+    use std::io::IsTerminal;
+    if yes {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() {
+        return Err(Failed::Message(format!(
+            "{question} Nobody can be asked here: add --yes to do it"
+        )));
+    }
+    say_error(&format!("{question} [y/N]"));
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Failed::Message("nothing was done".to_owned())),
     }
 }

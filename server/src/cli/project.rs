@@ -2,7 +2,7 @@
 
 use super::output::say;
 use super::{Context, Failed, Outcome};
-use crate::auth::{Project, Projects};
+use crate::auth::{Project, Projects, Retention};
 use clap::Subcommand;
 use engine::ProjectId;
 use engine::clock::{Clock, SystemClock};
@@ -20,8 +20,30 @@ pub(super) enum Action {
         #[arg(long = "write-key", value_name = "KEY")]
         write_keys: Vec<String>,
     },
+    /// Changes a project
+    Set {
+        /// The project's id
+        id: String,
+        /// How long its events are kept: days (`400d`), `forever`, or `default` for what the setting retention_days says
+        #[arg(long, value_name = "DAYS", value_parser = retention)]
+        retention: Kept,
+    },
     /// Lists the projects with their write keys
     List,
+}
+
+/// How long events are kept; `None`: as the setting says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kept(Option<Retention>);
+
+fn retention(text: &str) -> Result<Kept, String> {
+    Ok(Kept(match text {
+        "default" => None,
+        "forever" => Some(Retention::Forever),
+        days => Some(Retention::Days(
+            crate::config::days(days).map_err(|allowed| format!("{allowed}, or `forever`, or `default`"))?,
+        )),
+    }))
 }
 
 /// Does it.
@@ -39,6 +61,14 @@ pub(super) fn run(context: &Context, action: Action) -> Outcome {
             let project = projects.add(&id, &name, &write_keys, &now())?;
             say(&format!("project    {} ({})", project.id, project.name));
             say(&format!("write key  {}", project.write_keys.join(", ")));
+        }
+        Action::Set { id, retention } => {
+            let project = Projects::open(data_dir)?.set_retention(&ProjectId::new(&id)?, retention.0)?;
+            let words = project.retention.map_or_else(
+                || "kept as the setting retention_days says".to_owned(),
+                super::life::in_words,
+            );
+            say(&format!("{}: events are {words}", project.id));
         }
         Action::List => {
             let projects = Projects::open(data_dir)?.list();

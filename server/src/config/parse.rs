@@ -37,6 +37,13 @@ pub(super) fn positive<T: FromStr + PartialEq + Default>(text: &str) -> Parsed<T
     Ok(value)
 }
 
+/// Days of `400` or `400d`.
+pub(crate) fn days(text: &str) -> Parsed<u32> {
+    let digits = text.trim().trim_end_matches('d');
+    let days = number(digits).ok().filter(|days| (1..=36_500).contains(days));
+    days.ok_or_else(|| "write days such as `400d`, from 1d to 36500d".to_owned())
+}
+
 pub(super) fn flag(text: &str) -> Parsed<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),

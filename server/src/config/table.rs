@@ -1,7 +1,7 @@
 //! The one table of settings.
 
 use super::parse::{
-    base_path, flag, http_url, list, memory, non_empty, number, optional, pairs, positive, size, socket_address,
+    base_path, days, flag, http_url, list, memory, non_empty, number, optional, pairs, positive, size, socket_address,
     store_url,
 };
 use super::{LogFormat, Secret, Settings};
@@ -71,6 +71,8 @@ impl Settings {
             flush_interval_ms: 0,
             flush_rows_max: 0,
             flush_bytes_max: 0,
+            retention_days: None,
+            history_hours: 0,
             query_threads: 1,
             continue_wait_ms: 0,
             query_limit_rows_default: 0,
@@ -218,6 +220,17 @@ settings! {
     "flush_bytes_max", ["TALLY_FLUSH_BYTES_MAX"], "64MiB", "SIZE", false,
     "Bytes waiting that start a flush early.",
     |s, v| { s.flush_bytes_max = size(v)?; Ok(()) };
+
+    "retention_days", ["TALLY_RETENTION_DAYS"], "", "DAYS", false,
+    "Days that events and rejected events are kept; older days are deleted, and older events not taken in. Without it: for ever. `tally project set` gives a project a rule of its own.",
+    |s, v| { s.retention_days = optional(v).map(days).transpose()?; Ok(()) };
+
+    "history_hours", ["TALLY_HISTORY_HOURS"], "1", "HOURS", false,
+    "Hours that files stay after a merge, retention or other change took them out of a table: as long earlier states can be asked with `asOf`. At most 720.",
+    |s, v| {
+        s.history_hours = positive(v).ok().filter(|hours| *hours <= 720).ok_or_else(|| "write hours from 1 to 720".to_owned())?;
+        Ok(())
+    };
 
     "query_threads", ["TALLY_QUERY_THREADS"], "auto", "THREADS", false,
     "Threads that answer queries; `auto` is one for each core.",

@@ -134,6 +134,12 @@ impl Answers {
         }
     }
 
+    /// Forgets all kept answers: what they were made of may have been erased.
+    pub fn clear(&self) {
+        self.kept.clear();
+        self.metrics.answer_cache_bytes.set(self.kept.weight());
+    }
+
     /// The answer to `asked`: a kept one, the one that is just being computed, or that of `start`. `None` when it takes
     /// too long; the client is to ask again.
     ///

@@ -9,7 +9,7 @@ use chrono_tz::{TZ_VARIANTS, Tz};
 use engine::clock::Micros;
 use engine::limits;
 use engine::query::filter::Comparison;
-use engine::query::{DateRange, Fill, Filter, Operator, OrderBy, Query, QueryTimeDimension, date_range};
+use engine::query::{AsOf, DateRange, Fill, Filter, Operator, OrderBy, Query, QueryTimeDimension, date_range};
 use serde_json::{Map, Number, Value, json};
 use std::sync::Arc;
 
@@ -80,6 +80,8 @@ pub struct Normalized {
     pub join_hints: Option<Vec<Vec<String>>>,
     /// How buckets without rows are filled, `zero` or `null`.
     pub fill: Option<Fill>,
+    /// An earlier state of the data to ask.
+    pub as_of: Option<AsOf>,
     /// How rows are written.
     pub response_format: Option<ResponseFormat>,
     /// How fresh the answer must be. Answers are always fresh here; the mode is only echoed.
@@ -187,11 +189,9 @@ pub fn normalize(query: &Map<String, Value>, cache: Option<&Value>, defaults: De
         timezone: timezone.to_owned(),
         tz,
         ungrouped: flag("ungrouped"),
-        join_hints: query
-            .get("joinHints")
-            .and_then(Value::as_array)
-            .map(|ways| ways.iter().map(strings).collect()),
+        join_hints: join_hints(&query),
         fill: names_one(&query, "fillMissing").and_then(|name| fill_of(&name)),
+        as_of: query.get("asOf").and_then(as_of),
         response_format: names_one(&query, "responseFormat").and_then(|n| ResponseFormat::from_name(&n)),
         cache_mode: names_one(&query, "cacheMode").unwrap_or_else(|| "stale-if-slow".to_owned()),
     })
@@ -205,6 +205,11 @@ pub fn zone(name: &str) -> Option<Tz> {
             .copied()
             .find(|tz| tz.name().eq_ignore_ascii_case(name))
     })
+}
+
+fn join_hints(query: &Map<String, Value>) -> Option<Vec<Vec<String>>> {
+    let ways = query.get("joinHints")?.as_array()?;
+    Some(ways.iter().map(strings).collect())
 }
 
 fn names_one(query: &Map<String, Value>, key: &str) -> Option<String> {
@@ -374,6 +379,7 @@ impl Normalized {
             ungrouped: self.ungrouped.unwrap_or(false),
             join_hints: self.join_hints.clone().unwrap_or_default(),
             fill: self.fill,
+            as_of: self.as_of,
             timezone: self.tz,
             ..Query::default()
         }
@@ -401,6 +407,7 @@ impl Normalized {
         set("ungrouped", self.ungrouped.map(Value::Bool));
         set("joinHints", self.join_hints.as_ref().map(|ways| json!(ways)));
         set("fillMissing", self.fill.map(|fill| json!(fill_name(fill))));
+        set("asOf", self.as_of.map(as_of_echo));
         set("responseFormat", self.response_format.map(|f| json!(f.name())));
         set("filters", Some(Value::Array(self.filters.clone())));
         set("rowLimit", Some(json!(self.limit)));
@@ -453,6 +460,25 @@ fn fill_name(fill: Fill) -> &'static str {
         .iter()
         .find(|(_, known)| *known == fill)
         .map_or("zero", |(name, _)| name)
+}
+
+/// What `asOf` says: an instant with its zone, or the number of a version.
+pub(super) fn as_of(value: &Value) -> Option<AsOf> {
+    match value {
+        Value::String(text) => {
+            let instant = chrono::DateTime::parse_from_rfc3339(text).ok()?;
+            Some(AsOf::Instant(instant.timestamp_micros()))
+        }
+        Value::Number(number) => Some(AsOf::Version(number.as_u64()?)),
+        _ => None,
+    }
+}
+
+fn as_of_echo(as_of: AsOf) -> Value {
+    match as_of {
+        AsOf::Instant(at) => json!(super::load::instant(at)),
+        AsOf::Version(version) => json!(version),
+    }
 }
 
 fn unique(names: &[String]) -> Vec<String> {

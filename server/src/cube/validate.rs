@@ -71,6 +71,7 @@ const KEYS: &[(&str, Check)] = &[
     ("renewQuery", |_, _| Ok(())),
     // Ours: no client of Cube sends it unless it is meant.
     ("fillMissing", |at, v| one_of(at, v, FILLS)),
+    ("asOf", as_of),
 ];
 
 /// Checks the shape of `query` and that it asks for something.
@@ -90,6 +91,16 @@ pub fn check(query: &Map<String, Value>) -> ApiResult<()> {
     bounds(query)?;
     asks_something(query)?;
     filters_complete(query.get("filters"))
+}
+
+/// An instant, or the number of a version.
+fn as_of(at: &str, value: &Value) -> Result<(), String> {
+    match super::normalize::as_of(value) {
+        Some(_) => Ok(()),
+        None => Err(format!(
+            "\"{at}\" must be an instant such as \"2026-01-31T12:00:00Z\" or the number of a version"
+        )),
+    }
 }
 
 fn join_hints(at: &str, value: &Value) -> Result<(), String> {

@@ -121,6 +121,7 @@ fn understand(
         received_at,
         salt: app.secrets.daily_salt(received_at).map_err(engine::Error::from)?,
         enricher: &app.enricher,
+        kept_from: &|project| app.engine.kept_from(project),
         project_of: &|key| app.projects.by_write_key(key),
     };
     Ok((translate(protocol, parts, &text, &env)?, room))

@@ -32,6 +32,7 @@ pub(super) const PROTOCOL: Protocol = Protocol {
     key,
     key_hint: "send it as `?token=<key>`, in the header `X-Auth-Token`, or as `api_key` in the event",
     translate,
+    alone: |event| format!("[{event}]"),
     reply,
 };
 

@@ -11,6 +11,7 @@ pub mod failure;
 mod jitsu1;
 pub(crate) mod json;
 mod native;
+pub mod replay;
 mod sink;
 mod snowplow;
 
@@ -147,6 +148,8 @@ pub struct Protocol {
     pub key_hint: &'static str,
     /// Reads the events and hands each to the sink, as accepted or rejected.
     pub translate: fn(&mut Sink<'_>, Input<'_>) -> Result<(), Failure>,
+    /// A body that holds one event and nothing else, for another try of a rejected one.
+    pub alone: fn(&str) -> String,
     /// The reply its SDKs take as delivered. The status is always 200.
     pub reply: fn(&Parts, &Outcome) -> Reply,
 }

@@ -40,6 +40,7 @@ pub(super) const PROTOCOL: Protocol = Protocol {
     key,
     key_hint: "send it as `Authorization: Bearer <key>`, as `X-Write-Key: <key>` or as `?key=<key>`",
     translate,
+    alone: |event| format!("[{event}]"),
     reply,
 };
 

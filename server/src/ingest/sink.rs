@@ -6,7 +6,7 @@ use super::{EVENT_BYTES_MAX, EVENT_DEPTH_MAX, EVENT_PROPERTIES_MAX, Failure, Par
 use bytes::Bytes;
 use engine::ProjectId;
 use engine::clock::Micros;
-use engine::event::{Event, RejectReason, Rejected};
+use engine::event::{Column, Event, RejectReason, Rejected};
 use engine::limits::REJECTED_RAW_BYTES_MAX;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -19,6 +19,8 @@ pub struct Env<'a> {
     pub salt: [u8; 32],
     /// Caches and ids.
     pub enricher: &'a Enricher,
+    /// The first instant that a project's events are kept from, when they are not kept for ever.
+    pub kept_from: &'a dyn Fn(&ProjectId) -> Option<Micros>,
     /// The project that takes events with a write key.
     pub project_of: &'a dyn Fn(&str) -> Option<ProjectId>,
 }
@@ -220,7 +222,7 @@ impl<'a> Sink<'a> {
         let accepted = draft.and_then(|draft| {
             let event = finish(draft, self.protocol.name, &project, &self.facts, self.env);
             match event.defect() {
-                None => Ok(event),
+                None => self.not_too_old(&project, event),
                 Some(column) => Err(Reject::new(
                     RejectReason::InvalidField,
                     format!("`{}` is missing or has a value of the wrong type", column.name()),
@@ -233,6 +235,8 @@ impl<'a> Sink<'a> {
         match accepted {
             Ok(event) => batch.events.push(event),
             Err(reject) => {
+                // What is too old to be kept is not kept as a rejected event either.
+                let raw = if reject.reason == RejectReason::TooOld { "" } else { raw };
                 let rejected = rejected(self.env.received_at, self.protocol.name, &reject, raw);
                 self.batch(&project).rejected.push(rejected);
                 self.out.rejected.push(Rejection {
@@ -243,6 +247,22 @@ impl<'a> Sink<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The event, unless its day lies further back than events of its project are kept.
+    fn not_too_old(&self, project: &ProjectId, event: Event) -> Result<Event, Reject> {
+        let kept_from = (self.env.kept_from)(project);
+        match event.micros(Column::Ts).zip(kept_from) {
+            Some((ts, kept_from)) if ts < kept_from => {
+                let first = chrono::DateTime::from_timestamp_micros(kept_from).unwrap_or_default();
+                let detail = format!(
+                    "`ts` lies before {}, from which events of this project are kept",
+                    first.date_naive()
+                );
+                Err(Reject::new(RejectReason::TooOld, detail))
+            }
+            _ => Ok(event),
+        }
     }
 
     fn batch(&mut self, project: &ProjectId) -> &mut ProjectBatch {

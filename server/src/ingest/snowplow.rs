@@ -28,6 +28,7 @@ pub(super) const PROTOCOL: Protocol = Protocol {
     key: |_| None,
     key_hint: "send the project's write key as the tracker's app id (`aid`, `appId`)",
     translate,
+    alone: |event| format!("{{\"data\":[{event}]}}"),
     reply,
 };
 

@@ -65,6 +65,7 @@ pub(super) fn send_to(call: &Call, enricher: &Enricher) -> Result<(&'static Prot
         received_at: call.at,
         salt: [7; 32],
         enricher,
+        kept_from: &|_| None,
         project_of: &project,
     };
     Ok((protocol, translate(protocol, &call.parts, &body, &env)?))

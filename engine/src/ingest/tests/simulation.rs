@@ -138,6 +138,7 @@ impl World {
                 metrics,
                 health,
                 compaction: CompactionBudget::new(1 << 24),
+                life: crate::ingest::life::Life::default(),
                 policy: FlushPolicy {
                     interval_ms: 10_000,
                     rows_max: 12,

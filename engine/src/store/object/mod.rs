@@ -27,7 +27,7 @@ use url::Url;
 
 pub use cached::{CachedStore, DiskOptions};
 pub use durable_local::DurableLocal;
-pub use staged::{forget_staged, local_folder};
+pub use staged::{forget_blocks, forget_staged, local_folder};
 pub use watched::Watched;
 
 type Options = [(String, String)];

@@ -17,6 +17,19 @@ pub fn local_folder(url: &str) -> Option<PathBuf> {
 /// # Errors
 /// `Storage` when the folder cannot be read or a file not be deleted.
 pub fn forget_staged(folder: &Path) -> Result<u64> {
+    delete(folder, &is_staged)
+}
+
+/// Deletes all blocks of a cache's folder, which may be done at any time.
+///
+/// # Errors
+/// As [`forget_staged`].
+pub fn forget_blocks(folder: &Path) -> Result<u64> {
+    delete(folder, &|_| true)
+}
+
+/// Deletes the files below `folder` whose names are chosen.
+fn delete(folder: &Path, is_chosen: &dyn Fn(&str) -> bool) -> Result<u64> {
     let at = |error: std::io::Error| {
         Error::storage(format!(
             "begun files in {} cannot be deleted: {error}",
@@ -32,10 +45,12 @@ pub fn forget_staged(folder: &Path) -> Result<u64> {
     for entry in entries {
         let entry = entry.map_err(at)?;
         if entry.file_type().map_err(at)?.is_dir() {
-            deleted += forget_staged(&entry.path())?;
-        } else if is_staged(&entry.file_name().to_string_lossy()) {
-            std::fs::remove_file(entry.path()).map_err(at)?;
-            deleted += 1;
+            deleted += delete(&entry.path(), is_chosen)?;
+        } else if is_chosen(&entry.file_name().to_string_lossy()) {
+            match std::fs::remove_file(entry.path()) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(at(error)),
+                _ => deleted += 1,
+            }
         }
     }
     Ok(deleted)

@@ -18,13 +18,14 @@ use engine::ProjectId;
 use engine::clock::Micros;
 use engine::event::{Column, Event};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use user_agent::UserAgents;
 
 /// What enrichment keeps between requests: the cache of user agents and a source of ids.
 #[derive(Debug)]
 pub struct Enricher {
-    user_agents: UserAgents,
+    user_agents: Arc<UserAgents>,
     id_seed: [u8; 32],
     id_count: AtomicU64,
 }
@@ -38,10 +39,19 @@ impl Enricher {
         let mut id_seed = [0; 32];
         fill_random(&mut id_seed)?;
         Ok(Self {
-            user_agents: UserAgents::default(),
+            user_agents: Arc::default(),
             id_seed,
             id_count: AtomicU64::new(0),
         })
+    }
+
+    /// The same with ids that are made of `id_seed` and always the same.
+    pub fn with_ids_of(&self, id_seed: [u8; 32]) -> Self {
+        Self {
+            user_agents: Arc::clone(&self.user_agents),
+            id_seed,
+            id_count: AtomicU64::new(0),
+        }
     }
 
     /// A new id that no other event has.

@@ -347,6 +347,7 @@ impl Drop for Engine {
 }
 
 mod life;
+mod remember;
 mod watch;
 
 #[cfg(test)]

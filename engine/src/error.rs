@@ -171,6 +171,14 @@ impl From<datafusion::error::DataFusionError> for Error {
         if StoreFailure::is_behind(&error) {
             return StoreFailure::told(error);
         }
+        // An error of ours that went through the query engine, of a damaged file for instance, is told in its own words.
+        let mut next: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        while let Some(cause) = next {
+            if let Some(ours) = cause.downcast_ref::<Error>() {
+                return Error::new(ours.kind, ours.message.clone()).with_source(error);
+            }
+            next = cause.source();
+        }
         let kind = match error.find_root() {
             D::ResourcesExhausted(_) => ErrorKind::Overloaded,
             D::ObjectStore(_) | D::IoError(_) | D::ParquetError(_) => ErrorKind::Storage,

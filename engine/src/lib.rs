@@ -11,6 +11,7 @@ pub mod functions;
 pub mod health;
 pub mod ingest;
 pub mod limits;
+pub mod maintenance;
 pub mod metrics;
 pub mod model;
 pub mod project;

@@ -3,6 +3,9 @@
 /// Bytes of a rejected event that are kept: enough to see what it was, small enough that an attacker cannot fill a disk.
 pub const REJECTED_RAW_BYTES_MAX: usize = 16 * 1024;
 
+/// Bytes of one row of text that is imported. More is a file with other line ends than expected.
+pub const IMPORT_ROW_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Rows of one Parquet row group: small enough to prune by visitor and time, large enough to compress.
 pub const ROW_GROUP_ROWS: usize = 128 * 1024;
 

@@ -17,6 +17,7 @@ use crate::project::ProjectId;
 use crate::query::compile::CompiledModel;
 use crate::query::plan::{self, Planned};
 use crate::query::{Answer, Cell, Query, answer, check, policy, restrict, shown, sql, tables};
+use crate::store::verified::{ProvedFooters, VerifyingReaderFactory};
 use chrono::DateTime;
 use datafusion::catalog::default_table_source::{DefaultTableSource, provider_as_source};
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
@@ -92,6 +93,8 @@ struct Shared {
     footers: Arc<Footers>,
     template: SessionState,
     compiled: Mutex<Vec<Arc<CompiledModel>>>,
+    /// Data files whose footers were verified.
+    proved: Arc<ProvedFooters>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -151,6 +154,7 @@ impl QuerySession {
                 footers,
                 template,
                 compiled: Mutex::new(Vec::new()),
+                proved: Arc::new(ProvedFooters::default()),
             }),
         })
     }
@@ -344,13 +348,14 @@ impl Bound {
         shared.env.register_object_store(url.as_ref(), Arc::clone(&view.store));
         let cache = shared.env.cache_manager.get_file_metadata_cache();
         let reader = Arc::new(CachedParquetFileReaderFactory::new(view.store, cache));
+        let reader = Arc::new(VerifyingReaderFactory::new(reader, Arc::clone(&shared.proved)));
         let tables = [
             (tables::EVENTS, view.events, view.buffered_events),
             (tables::REJECTED, view.rejected, view.buffered_rejected),
         ];
         let mut sources: Vec<(&'static str, Arc<dyn TableSource>)> = Vec::with_capacity(tables.len());
         for (name, files, buffered) in tables {
-            let reader = Arc::clone(&reader);
+            let reader = Arc::<VerifyingReaderFactory>::clone(&reader);
             let table = ProjectTable::new(project.clone(), name, files, buffered, reader);
             let table = table.ok_or_else(|| Error::internal(format!("table `{name}` has no schema")))?;
             sources.push((name, provider_as_source(Arc::new(table))));

@@ -4,6 +4,7 @@ use super::prune;
 use crate::event::Column;
 use crate::project::ProjectId;
 use crate::query::tables;
+use crate::store::verified;
 use crate::store::{Bound, DataFile, Snapshot};
 use arrow::array::{ArrayRef, AsArray, Date32Array};
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef, TimestampMicrosecondType};
@@ -112,7 +113,7 @@ impl ProjectTable {
             } else {
                 Vec::new()
             };
-            let one = PartitionedFile::new_from_meta(file.object_meta())
+            let one = verified::partitioned(file)
                 .with_partition_values(date)
                 .with_statistics(statistics(file));
             total = match (total, one.statistics.as_deref()) {

@@ -845,6 +845,7 @@ async fn measure_commit_latency() {
             date: "2026-01-01".to_owned(),
             modified_millis: 0,
             stats: BTreeMap::new(),
+            checksums: crate::store::checksum::Summer::default().finish().0,
         };
         let started = std::time::Instant::now();
         table.commit(&[file], "w", n + 1).await.unwrap();

@@ -10,8 +10,10 @@ mod tests;
 
 pub use plan::{Job, next};
 
+use super::checksum::{Checksums, Summer};
 use super::flush::{SORT_COLUMNS, StatsCollector, properties, texts};
-use super::{NewFile, TableKind, paths, schema};
+use super::verified::{ProvedFooters, VerifyingReaderFactory, partitioned};
+use super::{DataFile, NewFile, TableKind, paths, schema};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event::Column;
@@ -22,16 +24,15 @@ use arrow::array::{Array, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::{SortOptions, cast, filter_record_batch};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
-use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::parquet::DefaultParquetFileReaderFactory;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
-use datafusion::parquet::arrow::ParquetRecordBatchStreamBuilder;
 use datafusion::parquet::arrow::arrow_reader::ArrowReaderOptions;
 use datafusion::parquet::arrow::async_reader::AsyncFileReader;
-use datafusion::parquet::arrow::async_writer::AsyncArrowWriter;
+use datafusion::parquet::arrow::async_writer::{AsyncArrowWriter, AsyncFileWriter};
+use datafusion::parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::errors::{ParquetError, Result as ParquetResult};
 use datafusion::parquet::file::metadata::ParquetMetaData;
@@ -44,6 +45,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use object_store::buffered::BufWriter;
 use object_store::{ObjectStore, ObjectStoreExt};
+use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -87,23 +89,30 @@ pub async fn merge(
             return Err(error);
         }
     };
-    let size_bytes = store.head(&path).await?.size;
+    let (checksums, size_bytes) = written.sums;
     Ok(Merged {
         file: NewFile {
             log_path,
             size_bytes,
-            rows: written.rows,
+            rows: written.counted.rows,
             date: job.date.clone(),
             modified_millis: clock.now_micros().div_euclid(1000),
-            stats: written.stats.finish(),
+            stats: written.counted.stats.finish(),
+            checksums,
         },
-        duplicates: written.duplicates,
+        duplicates: written.counted.duplicates,
     })
 }
 
-/// What was written.
-#[derive(Default)]
+/// A finished file.
 struct Written {
+    counted: Counted,
+    sums: (Checksums, u64),
+}
+
+/// What is known of the rows that were written.
+#[derive(Default)]
+struct Counted {
     rows: u64,
     duplicates: u64,
     stats: StatsCollector,
@@ -119,19 +128,23 @@ async fn write(
     let schema = schema::of_files(kind);
     let expected: Option<u64> = job.files.iter().map(|file| file.rows).sum();
     let mut merged = merged_rows(store, pool, kind, job, &schema).await?;
-    let sink = BufWriter::new(Arc::clone(store), path.clone());
+    let summer = Arc::new(Mutex::new(Summer::default()));
+    let sink = Upload {
+        inner: BufWriter::new(Arc::clone(store), path.clone()),
+        summer: Arc::clone(&summer),
+    };
     let level = ZstdLevel::try_new(limits::COMPACTED_ZSTD_LEVEL).map_err(unwritten)?;
     let properties = properties(kind, Compression::ZSTD(level));
     let mut writer = AsyncArrowWriter::try_new(sink, Arc::clone(&schema), Some(properties)).map_err(unwritten)?;
-    let mut written = Written::default();
-    if let Err(error) = copy(&mut merged, &mut writer, kind, &mut written).await {
+    let mut counted = Counted::default();
+    if let Err(error) = copy(&mut merged, &mut writer, kind, &mut counted).await {
         // Parts that were sent already would otherwise stay in the store for ever.
-        if let Err(left) = writer.into_inner().abort().await {
+        if let Err(left) = writer.into_inner().inner.abort().await {
             tracing::debug!(%path, error = %left, "an unfinished upload could not be aborted");
         }
         return Err(error);
     }
-    let read = written.rows + written.duplicates;
+    let read = counted.rows + counted.duplicates;
     if expected.is_some_and(|expected| expected != read) {
         return Err(Error::storage(format!(
             "the files of {} hold {read} rows, and the table's log says {}: they are not merged",
@@ -139,16 +152,37 @@ async fn write(
             expected.unwrap_or_default()
         )));
     }
+    writer.flush().await.map_err(unwritten)?;
+    let blocks = summer.lock().end_rows();
+    writer.append_key_value_metadata(blocks);
     writer.close().await.map_err(unwritten)?;
-    Ok(written)
+    let sums = summer.lock().finish();
+    Ok(Written { counted, sums })
+}
+
+/// A file on its way into the store, hashed as it goes.
+struct Upload {
+    inner: BufWriter,
+    summer: Arc<Mutex<Summer>>,
+}
+
+impl AsyncFileWriter for Upload {
+    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, ParquetResult<()>> {
+        self.summer.lock().update(&bytes);
+        AsyncFileWriter::write(&mut self.inner, bytes)
+    }
+
+    fn complete(&mut self) -> BoxFuture<'_, ParquetResult<()>> {
+        AsyncFileWriter::complete(&mut self.inner)
+    }
 }
 
 /// Writes all rows, each event once.
 async fn copy(
     merged: &mut SendableRecordBatchStream,
-    writer: &mut AsyncArrowWriter<BufWriter>,
+    writer: &mut AsyncArrowWriter<Upload>,
     kind: TableKind,
-    written: &mut Written,
+    written: &mut Counted,
 ) -> Result<()> {
     let mut once = Once::default();
     while let Some(batch) = merged.next().await {
@@ -229,23 +263,29 @@ impl AsyncFileReader for Whole {
     }
 }
 
-/// The rows of one file with all columns of today's table.
-async fn rows_of(
+/// The rows of one file with the columns of `schema`, those of today's table or some of them.
+pub(crate) async fn rows_of(
     store: &Arc<dyn ObjectStore>,
-    file: &super::DataFile,
+    file: &Arc<DataFile>,
     schema: &SchemaRef,
 ) -> Result<SendableRecordBatchStream> {
     let unreadable = |error: ParquetError| {
         Error::storage(format!("the file {} cannot be read: {error}", file.path)).with_source(error)
     };
-    let opened = PartitionedFile::new_from_meta(file.object_meta());
     let metrics = ExecutionPlanMetricsSet::new();
-    let factory = DefaultParquetFileReaderFactory::new(Arc::clone(store));
-    let reader = factory.create_reader(0, opened, None, &metrics)?;
+    let plain = Arc::new(DefaultParquetFileReaderFactory::new(Arc::clone(store)));
+    let factory = VerifyingReaderFactory::new(plain, Arc::new(ProvedFooters::default()));
+    let reader = factory.create_reader(0, partitioned(file), None, &metrics)?;
     let builder = ParquetRecordBatchStreamBuilder::new(Whole(reader))
         .await
         .map_err(unreadable)?;
-    let rows = builder.with_batch_size(MERGE_BATCH_ROWS).build().map_err(unreadable)?;
+    let wanted = schema.fields().iter().map(|field| field.name().as_str());
+    let columns = ProjectionMask::columns(builder.parquet_schema(), wanted);
+    let rows = builder
+        .with_projection(columns)
+        .with_batch_size(MERGE_BATCH_ROWS)
+        .build();
+    let rows = rows.map_err(unreadable)?;
     let (wanted, name) = (Arc::clone(schema), file.path.clone());
     let rows = rows.map(move |batch| {
         let batch = batch.map_err(|error| DataFusionError::Context(name.to_string(), Box::new(error.into())))?;

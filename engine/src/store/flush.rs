@@ -1,5 +1,6 @@
 //! Rows into files: sorted, split by UTC day, written as Parquet, and then committed to the table in one step.
 
+use super::checksum::{Checksums, Summer};
 use super::snapshot::{Bound, ColumnStats, Snapshot};
 use super::table::{NewFile, Table};
 use super::{TableKind, paths, schema, stats};
@@ -75,6 +76,7 @@ pub async fn flush(
             date: encoded.date,
             modified_millis: clock.now_micros().div_euclid(1000),
             stats: encoded.stats,
+            checksums: encoded.checksums,
         });
     }
     table.commit(&files, rows.writer, rows.seq).await
@@ -104,6 +106,7 @@ struct Encoded {
     bytes: Bytes,
     rows: u64,
     stats: BTreeMap<Column, ColumnStats>,
+    checksums: Checksums,
 }
 
 /// What a row is sorted by. The first bytes of the visitor as a number decide most comparisons without a memory access.
@@ -135,14 +138,14 @@ fn missing(name: &str) -> Error {
     Error::internal(format!("a buffered batch lacks the column `{name}`"))
 }
 
-pub(super) fn texts<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray> {
+pub(crate) fn texts<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray> {
     batch
         .column_by_name(name)
         .and_then(|array| array.as_string_opt::<i32>())
         .ok_or_else(|| missing(name))
 }
 
-fn instants<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a [Micros]> {
+pub(crate) fn instants<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a [Micros]> {
     batch
         .column_by_name(name)
         .and_then(|array| array.as_primitive_opt::<TimestampMicrosecondType>())
@@ -237,18 +240,37 @@ impl Sorted {
             }
             writer.write(&batch).map_err(not_encoded)?;
         }
-        let bytes = writer.into_inner().map_err(not_encoded)?;
+        let (bytes, checksums) = summed(writer)?;
         Ok(Encoded {
             date: date(day.number)?,
             bytes: bytes.into(),
             rows: places.len() as u64,
             stats: stats.finish(),
+            checksums,
         })
     }
 }
 
+/// The finished file with its checksums.
+fn summed(mut writer: ArrowWriter<Vec<u8>>) -> Result<(Vec<u8>, Checksums)> {
+    writer.flush().map_err(not_encoded)?;
+    writer.sync()?;
+    let mut summer = Summer::default();
+    let rows = writer.inner().len();
+    summer.update(writer.inner());
+    writer.append_key_value_metadata(summer.end_rows());
+    let bytes = writer.into_inner().map_err(not_encoded)?;
+    summer.update(bytes.get(rows..).unwrap_or_default());
+    Ok((bytes, summer.finish().0))
+}
+
 fn not_encoded(error: ParquetError) -> Error {
     Error::internal(format!("rows do not make a Parquet file: {error}")).with_source(error)
+}
+
+/// The UTC day of an instant as `YYYY-MM-DD`.
+pub(super) fn day_of(ts: Micros) -> Result<String> {
+    date(ts.div_euclid(DAY_MICROS))
 }
 
 /// A day number since 1970-01-01 as `YYYY-MM-DD`.

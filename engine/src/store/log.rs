@@ -1,6 +1,11 @@
-//! Where the table log's entries go: the object store, by put-if-absent, told apart from a rival's by their bytes.
+//! Where the table log's entries go: the object store, by put-if-absent, sealed, told apart from a rival's by their bytes.
+
+pub mod history;
+pub mod seal;
+mod sealed;
 
 use async_trait::async_trait;
+use blake3::Hash;
 use bytes::Bytes;
 use deltalake_core::kernel::Version;
 use deltalake_core::kernel::transaction::TransactionError;
@@ -11,6 +16,8 @@ use deltalake_core::{DeltaResult, DeltaTableError};
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use parking_lot::Mutex;
+use sealed::SealedLogs;
 use std::sync::Arc;
 use url::Url;
 use uuid::Uuid;
@@ -23,6 +30,8 @@ const PUT_TRIES_MAX: usize = 5;
 /// HTTP client may have met its own success.
 pub struct TableLogStore {
     inner: LogStoreRef,
+    /// The newest entry this process wrote, and its hash.
+    newest: Mutex<Option<(Version, Hash)>>,
 }
 
 impl TableLogStore {
@@ -33,26 +42,54 @@ impl TableLogStore {
     pub fn open(store: &Arc<dyn ObjectStore>, root: &Path) -> DeltaResult<LogStoreRef> {
         let url = Url::parse(&format!("memory:///{root}/"))
             .map_err(|error| DeltaTableError::InvalidTableLocation(format!("{root}: {error}")))?;
-        let prefixed = Arc::new(PrefixStore::new(Arc::clone(store), root.clone()));
-        let inner = default_logstore(prefixed, Arc::clone(store), &url, &StorageConfig::default());
-        Ok(Arc::new(Self { inner }))
+        let sealed: Arc<dyn ObjectStore> = SealedLogs::new(Arc::clone(store));
+        let prefixed = Arc::new(PrefixStore::new(Arc::clone(&sealed), root.clone()));
+        let inner = default_logstore(prefixed, sealed, &url, &StorageConfig::default());
+        Ok(Arc::new(Self {
+            inner,
+            newest: Mutex::default(),
+        }))
+    }
+
+    /// The hash of the entry before `version`, if there is one.
+    async fn previous(&self, version: Version) -> Result<Option<Hash>, TransactionError> {
+        let Some(before) = version.checked_sub(1) else {
+            return Ok(None);
+        };
+        let known = self.newest.lock().filter(|(newest, _)| *newest == before);
+        if let Some((_, hash)) = known {
+            return Ok(Some(hash));
+        }
+        let store = self.inner.object_store(None);
+        match store.get(&commit_uri_from_version(Some(before))).await {
+            Ok(found) => Ok(Some(blake3::hash(&found.bytes().await?))),
+            // Removed with the entries that a checkpoint replaces.
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn put_entry(&self, version: Version, entry: Bytes) -> Result<(), TransactionError> {
         let store = self.inner.object_store(None);
         let name = commit_uri_from_version(Some(version));
+        let entry = Bytes::from(seal::seal_entry(&entry, self.previous(version).await?));
+        let written = || *self.newest.lock() = Some((version, blake3::hash(&entry)));
         for _ in 0..PUT_TRIES_MAX {
             let put = store
                 .put_opts(&name, entry.clone().into(), PutOptions::from(PutMode::Create))
                 .await;
             match put {
-                Ok(_) => return Ok(()),
+                Ok(_) => {
+                    written();
+                    return Ok(());
+                }
                 Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
             match store.get(&name).await {
                 Ok(found) => {
                     if found.bytes().await? == entry {
+                        written();
                         return Ok(());
                     }
                     break;
@@ -131,3 +168,6 @@ impl LogStore for TableLogStore {
         self.inner.config()
     }
 }
+
+#[cfg(test)]
+mod tests;

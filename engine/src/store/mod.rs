@@ -1,12 +1,17 @@
 //! Files at rest: where objects live, how a table's log is read and committed, and how rows become Parquet.
 
+pub mod backup;
+pub mod checksum;
 pub mod compact;
 pub mod erase;
+pub mod export;
 pub mod flush;
 pub mod history;
-mod log;
+pub mod import;
+pub mod log;
 pub mod object;
 pub mod paths;
+pub mod progress;
 pub mod rejected;
 pub mod retention;
 pub mod row_group;
@@ -15,6 +20,8 @@ pub mod snapshot;
 mod stats;
 pub mod sweep;
 pub mod table;
+pub mod verified;
+pub mod verify;
 
 #[cfg(test)]
 mod tests;

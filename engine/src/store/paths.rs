@@ -4,6 +4,8 @@
 //! projects/<project>/<table>/_delta_log/…                 the table log
 //! projects/<project>/<table>/date=YYYY-MM-DD/<uuid>.vte.parquet   rows of one UTC day
 //! probe/<uuid>                                            self-test at start, deleted again
+//! backup/<time>.json                                      in a backup: what it holds
+//! backup/files/<hash>                                     in a backup: a file of the data folder
 //! ```
 //! `vte` says that the rows are sorted by visitor, ts and event id. The log could say so in a tag, but tags do not
 //! survive every other writer's checkpoints; names do.
@@ -26,6 +28,9 @@ pub enum TableKind {
 }
 
 impl TableKind {
+    /// All kinds.
+    pub const ALL: &'static [TableKind] = &[TableKind::Events, TableKind::Rejected];
+
     /// The table's folder in its project's folder.
     pub fn folder(self) -> &'static str {
         match self {
@@ -120,6 +125,26 @@ pub fn is_immutable(path: &Path) -> bool {
 /// The day in a data file's name, when it is in the usual place.
 pub fn date_of(data_file: &str) -> Option<&str> {
     data_file.split('/').find_map(|part| part.strip_prefix("date="))
+}
+
+/// The file of one day of an export, in the folder that the user named.
+pub fn export_file(kind: TableKind, date: &str, ending: &str) -> String {
+    format!("{}-{date}.{ending}", kind.folder())
+}
+
+/// The folder of what backups know of themselves.
+pub fn backups() -> Path {
+    Path::from("backup")
+}
+
+/// The manifest of the backup of this name.
+pub fn backup_manifest(name: &str) -> Path {
+    backups().join(format!("{name}.json"))
+}
+
+/// A file of a data folder in a backup, by its hash.
+pub fn backup_file(hash: &str) -> Path {
+    backups().join("files").join(hash)
 }
 
 /// A probe's name.

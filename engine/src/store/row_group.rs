@@ -3,8 +3,10 @@
 //! Who takes a few rows out of a large file reads and encodes only the row groups that hold them. In the order of the
 //! events a visitor's rows are in one or two; the others are copied byte by byte, statistics included.
 
+use super::checksum::{Checksums, Summer, without_blocks};
 use super::flush::properties;
 use super::snapshot::{Bound, ColumnStats, DataFile};
+use super::verify::hash_of;
 use super::{NewFile, TableKind, paths, stats};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -207,11 +209,15 @@ pub async fn thin(
     clock: &Arc<dyn Clock>,
 ) -> Result<Thinned> {
     let (project, kind) = table;
+    // Row groups are copied as they are: a damaged one must not become a right one of the new file.
+    if let Some(checksums) = &file.checksums {
+        checksums.check_whole(&file.path, &hash_of(store, &file.path).await?.0)?;
+    }
     let opened = Opened::read(store, &file.path, file.size_bytes).await?;
     let log_path = paths::new_data_file_like(kind, &file.date, file.is_sorted);
     let path = paths::data_file(&paths::table(project, kind), &log_path);
     let written = write(store, kind, &opened, affected, is_out, &path).await;
-    let (metadata, left_out) = match written {
+    let (metadata, left_out, (checksums, size_bytes)) = match written {
         Ok(written) => written,
         Err(error) => {
             let _ = store.delete(&path).await;
@@ -224,7 +230,7 @@ pub async fn thin(
         return Ok(Thinned { file: None, left_out });
     }
     let new = NewFile {
-        size_bytes: store.head(&path).await?.size,
+        size_bytes,
         log_path,
         rows,
         date: file.date.clone(),
@@ -233,6 +239,7 @@ pub async fn thin(
             TableKind::Events => stats_of(&metadata),
             TableKind::Rejected => BTreeMap::new(),
         },
+        checksums,
     };
     Ok(Thinned {
         file: Some(new),
@@ -251,12 +258,13 @@ async fn write(
     affected: &[usize],
     is_out: &(dyn Fn(&RecordBatch) -> Result<BooleanArray> + Sync),
     path: &Path,
-) -> Result<(ParquetMetaData, u64)> {
+) -> Result<(ParquetMetaData, u64, (Checksums, u64))> {
     let properties = Arc::new(properties_like(kind, opened)?);
     let root = opened.metadata.file_metadata().schema_descr().root_schema_ptr();
     let mut writer = SerializedFileWriter::new(Vec::new(), root, properties).map_err(unwritten)?;
     let mut sink = BufWriter::new(Arc::clone(store), path.clone());
     let mut left_out = 0;
+    let mut summer = Summer::default();
     let done = async {
         for at in 0..opened.groups().len() {
             let group = opened.fetch(store, at).await?;
@@ -265,16 +273,19 @@ async fn write(
             } else {
                 copy(&mut writer, opened, &group, at).map_err(unwritten)?;
             }
-            send(&mut sink, writer.inner_mut()).await?;
+            send(&mut sink, writer.inner_mut(), &mut summer).await?;
         }
+        writer.flush()?;
+        send(&mut sink, writer.inner_mut(), &mut summer).await?;
+        writer.append_key_value_metadata(summer.end_rows());
         let metadata = writer.finish().map_err(unwritten)?;
-        send(&mut sink, writer.inner_mut()).await?;
+        send(&mut sink, writer.inner_mut(), &mut summer).await?;
         sink.shutdown().await?;
         Ok(metadata)
     };
     let done: Result<ParquetMetaData> = done.await;
     match done {
-        Ok(metadata) => Ok((metadata, left_out)),
+        Ok(metadata) => Ok((metadata, left_out, summer.finish())),
         Err(error) => {
             // Parts that were sent already would otherwise stay in the store for ever.
             if let Err(left) = sink.abort().await {
@@ -285,8 +296,9 @@ async fn write(
     }
 }
 
-async fn send(sink: &mut BufWriter, buffered: &mut Vec<u8>) -> Result<()> {
+async fn send(sink: &mut BufWriter, buffered: &mut Vec<u8>, summer: &mut Summer) -> Result<()> {
     let bytes = std::mem::take(buffered);
+    summer.update(&bytes);
     if !bytes.is_empty() {
         sink.put(Bytes::from(bytes)).await?;
     }
@@ -297,6 +309,7 @@ async fn send(sink: &mut BufWriter, buffered: &mut Vec<u8>) -> Result<()> {
 fn properties_like(kind: TableKind, opened: &Opened) -> Result<WriterProperties> {
     let level = ZstdLevel::try_new(limits::COMPACTED_ZSTD_LEVEL).map_err(unwritten)?;
     let known = opened.metadata.file_metadata().key_value_metadata().cloned();
+    let known = known.map(without_blocks);
     let properties = properties(kind, Compression::ZSTD(level));
     Ok(properties.into_builder().set_key_value_metadata(known).build())
 }

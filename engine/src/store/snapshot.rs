@@ -1,5 +1,6 @@
 //! What a table holds at one version: an immutable list of data files with what the log says about each.
 
+use super::checksum::Checksums;
 use crate::clock::Micros;
 use crate::event::Column;
 use object_store::ObjectMeta;
@@ -46,6 +47,8 @@ pub struct DataFile {
     pub is_sorted: bool,
     /// Statistics of some columns.
     pub stats: BTreeMap<Column, ColumnStats>,
+    /// Proof of its bytes; `None` for a file that another program wrote.
+    pub checksums: Option<Checksums>,
 }
 
 impl DataFile {

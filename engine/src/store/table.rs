@@ -4,7 +4,9 @@
 //! in this file, in `log.rs` and in `schema.rs`. A commit carries a mark (writer, last WAL number), in the same atomic
 //! step as the files: whoever wonders whether rows are in the table compares numbers.
 
+use super::checksum::Checksums;
 use super::log::TableLogStore;
+use super::log::seal;
 use super::snapshot::{ColumnStats, DataFile, Snapshot};
 use super::{TableKind, paths, schema, stats};
 use crate::error::{Error, ErrorKind, Result, StoreFailure};
@@ -40,6 +42,8 @@ pub struct NewFile {
     pub modified_millis: i64,
     /// Statistics of the columns worth it.
     pub stats: BTreeMap<Column, ColumnStats>,
+    /// Proof of its bytes.
+    pub checksums: Checksums,
 }
 
 /// A table, opened. Reading is cheap; commits go one after another.
@@ -168,7 +172,7 @@ impl Table {
         let properties = CommitProperties::default()
             .with_application_transactions(mark.into_iter().collect())
             // Makes the entry's bytes unlike any rival's.
-            .with_metadata([("tallyCommit".to_owned(), json!(uuid::Uuid::new_v4().to_string()))])
+            .with_metadata([(seal::MARK.to_owned(), json!(uuid::Uuid::new_v4().to_string()))])
             .with_cleanup_expired_logs(Some(next > 0 && next.is_multiple_of(limits::LOG_CLEANUP_COMMITS)));
         let reference = self.state.as_ref().map(|state| state as &dyn TableReference);
         let done = CommitBuilder::from(properties)
@@ -351,6 +355,7 @@ impl Table {
                 modified_millis: file.modified_millis,
                 is_sorted: paths::is_sorted(&file.log_path),
                 stats: file.stats.clone(),
+                checksums: Some(file.checksums.clone()),
             })
         }));
         Snapshot {
@@ -374,15 +379,17 @@ impl Table {
     }
 
     fn read_file(&self, view: &LogicalFileView) -> Result<Arc<DataFile>> {
-        let log_path = view.path().into_owned();
-        if view.deletion_vector_descriptor().is_some() {
+        #[expect(deprecated, reason = "nothing else gives a file's tags")]
+        let add = view.add_action();
+        let log_path = add.path;
+        if add.deletion_vector.is_some() {
             return Err(Error::storage(format!(
                 "the file {log_path} of the table {} has rows deleted by another program (a deletion vector), which \
                  Tally does not read: run that program's purge or vacuum of deletion vectors",
                 self.root
             )));
         }
-        let date = view.partition_values_map().remove(PARTITION_COLUMN).flatten();
+        let date = add.partition_values.get(PARTITION_COLUMN).cloned().flatten();
         let date = date
             .or_else(|| paths::date_of(&log_path).map(str::to_owned))
             .ok_or_else(|| {
@@ -391,18 +398,19 @@ impl Table {
                     self.root
                 ))
             })?;
-        let stats_json: Value = view
-            .stats()
+        let stats_json: Value = add
+            .stats
             .and_then(|text| serde_json::from_str(&text).ok())
             .unwrap_or(Value::Null);
         Ok(Arc::new(DataFile {
             path: paths::data_file(&self.root, &log_path),
-            size_bytes: u64::try_from(view.size()).unwrap_or(0),
+            size_bytes: u64::try_from(add.size).unwrap_or(0),
             rows: stats::rows(&stats_json),
             date,
-            modified_millis: view.modification_time(),
+            modified_millis: add.modification_time,
             is_sorted: paths::is_sorted(&log_path),
             stats: stats::from_json(&stats_json),
+            checksums: Checksums::from_tags(add.tags.as_ref())?,
             log_path,
         }))
     }
@@ -416,7 +424,7 @@ fn add_action(file: &NewFile) -> Action {
         modification_time: file.modified_millis,
         data_change: true,
         stats: Some(stats::to_json(file.rows, &file.stats)),
-        tags: None,
+        tags: Some(file.checksums.to_tags()),
         deletion_vector: None,
         base_row_id: None,
         default_row_commit_version: None,
@@ -432,7 +440,7 @@ fn remove_action(file: &DataFile, now_millis: i64) -> Action {
         extended_file_metadata: Some(true),
         partition_values: Some(HashMap::from([(PARTITION_COLUMN.to_owned(), Some(file.date.clone()))])),
         size: i64::try_from(file.size_bytes).ok(),
-        tags: None,
+        tags: file.checksums.as_ref().map(Checksums::to_tags),
         deletion_vector: None,
         base_row_id: None,
         default_row_commit_version: None,
@@ -448,5 +456,18 @@ fn failed(root: &Path, what: &str, error: DeltaTableError) -> Error {
         DeltaTableError::Transaction { .. } | DeltaTableError::VersionAlreadyExists(_) => ErrorKind::Fenced,
         _ => ErrorKind::Storage,
     };
-    Error::new(kind, text).with_source(error)
+    // The library names the feature or version that it does not know, and not what to do.
+    let is_newer = ["protocol", "eature", "nsupported"]
+        .iter()
+        .any(|word| text.contains(word));
+    let advice = if is_newer && kind == ErrorKind::Storage {
+        format!(
+            ". This is Tally {}, which reads Delta tables of reader version 1 to 3 with the features it knows: use the \
+             version of Tally that wrote the table, or a newer one",
+            env!("CARGO_PKG_VERSION")
+        )
+    } else {
+        String::new()
+    };
+    Error::new(kind, format!("{text}{advice}")).with_source(error)
 }

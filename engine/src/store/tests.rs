@@ -14,6 +14,7 @@ fn new_file(name: &str) -> NewFile {
         date: "2026-01-01".to_owned(),
         modified_millis: 1_700_000_000_000,
         stats: BTreeMap::new(),
+        checksums: checksum::Summer::default().finish().0,
     }
 }
 
@@ -162,4 +163,29 @@ async fn a_log_whose_past_is_forgotten_has_all_files_and_marks() {
     assert_eq!(reopened.snapshot().files.len(), 101);
     assert!(reopened.at_version(98).await.is_err());
     assert_eq!(reopened.at_version(99).await.unwrap().files.len(), 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_a_newer_protocol_is_refused_by_name() {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let metadata = schema::new_metadata(TableKind::Events, 0).unwrap();
+    let root = paths::table(&ProjectId::new("p").unwrap(), TableKind::Events);
+    let name = paths::data_file(&root, "_delta_log/00000000000000000000.json");
+    let newer = [
+        json!({"protocol": {"minReaderVersion": 9, "minWriterVersion": 9}}),
+        json!({"protocol": {"minReaderVersion": 3, "minWriterVersion": 7,
+            "readerFeatures": ["fromTheFuture"], "writerFeatures": ["fromTheFuture"]}}),
+    ];
+    for (protocol, named) in newer.iter().zip(["9", "fromTheFuture"]) {
+        let entry = format!("{protocol}\n{}", json!({"metaData": metadata}));
+        object_store::ObjectStoreExt::put(&store, &name, entry.into())
+            .await
+            .unwrap();
+        let error = Table::open(&store, &ProjectId::new("p").unwrap(), TableKind::Events)
+            .await
+            .unwrap_err();
+        for part in [named, env!("CARGO_PKG_VERSION"), root.as_ref()] {
+            assert!(error.message().contains(part), "{part}: {error}");
+        }
+    }
 }

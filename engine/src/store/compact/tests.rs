@@ -25,6 +25,7 @@ fn file(name: usize, bytes: u64, date: &str, modified_millis: i64) -> Arc<DataFi
         modified_millis,
         is_sorted: true,
         stats: BTreeMap::new(),
+        checksums: None,
     })
 }
 
@@ -139,7 +140,7 @@ impl Fixture {
     }
 
     /// Rows of a file in its order.
-    async fn rows(&self, file: &DataFile) -> Vec<(String, Micros, String)> {
+    async fn rows(&self, file: &Arc<DataFile>) -> Vec<(String, Micros, String)> {
         let schema = schema::of_files(TableKind::Events);
         let mut rows = rows_of(&self.store, file, &schema).await.unwrap();
         let mut all = Vec::new();

@@ -8,8 +8,10 @@ use crate::config::Settings;
 use crate::cube::cache::Answers;
 use crate::cube::graphql::Schemas;
 use crate::cube::socket::{self, Sockets};
+use crate::data_format;
 use crate::error::Failure;
 use crate::ingest::enrich::Enricher;
+use crate::restoring::refuse_unfinished;
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
@@ -54,8 +56,18 @@ impl App {
     /// # Errors
     /// When a folder or file cannot be used, or another process uses the data folder. The message names it.
     pub async fn open(settings: Settings, clock: Arc<dyn Clock>) -> engine::Result<SharedApp> {
+        refuse_unfinished(&settings.data_dir)?;
+        Self::open_unfinished(settings, clock).await
+    }
+
+    /// As [`App::open`], also where a restore has not ended: for the restore itself.
+    ///
+    /// # Errors
+    /// As [`App::open`].
+    pub async fn open_unfinished(settings: Settings, clock: Arc<dyn Clock>) -> engine::Result<SharedApp> {
         make_folder(&settings.data_dir)?;
         make_folder(&settings.models_dir())?;
+        data_format::check(&settings.data_dir)?;
         let engine = Engine::open(engine_options(&settings, clock)?).await?;
         Self::with_engine(settings, engine)
     }

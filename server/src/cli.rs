@@ -1,15 +1,19 @@
 //! The command line: what `tally` can be asked to do, and how it says what went wrong.
 
+mod backup;
 mod check;
 mod demo;
 mod erase;
 mod explain;
+mod export;
+mod import;
 mod life;
 mod operate;
 mod output;
 mod project;
 mod rejected;
 mod serve;
+mod store;
 mod tables;
 mod token;
 mod wiring;
@@ -55,8 +59,17 @@ enum Action {
     Serve,
     /// Starts a server with a demo site: 30 days of events and a checkout funnel
     Demo,
-    /// Checks the settings, the models and the funnels, and names every problem with its file and line
-    Check,
+    /// Checks the settings, the models and the funnels, and names every problem with its file and line; with --data every
+    /// file of the tables
+    Check(check::Options),
+    /// Copies all data, projects and models into a folder or bucket; works while the server runs
+    Backup(backup::BackupOptions),
+    /// Restores a backup, or an earlier state that it holds, into empty places
+    Restore(backup::RestoreOptions),
+    /// Writes events as Parquet, NDJSON, CSV or an Arrow stream; works while the server runs
+    Export(export::Options),
+    /// Reads events of other systems, or of an export, into a project: Parquet, NDJSON, CSV, TSV, Arrow
+    Import(import::Options),
     /// Shows every setting, its value and where it came from
     Config,
     /// Adds, changes and lists projects; works while the server runs
@@ -147,7 +160,11 @@ fn act(cli: Cli) -> Outcome {
     match cli.command {
         Action::Serve => serve::run(&context),
         Action::Demo => demo::run(&context),
-        Action::Check => check::run(&context),
+        Action::Check(options) => check::run(&context, &options),
+        Action::Backup(options) => backup::backup(&context, &options),
+        Action::Restore(options) => backup::restore(&context, &options),
+        Action::Export(options) => export::run(&context, &options),
+        Action::Import(options) => import::run(&context, &options),
         Action::Config => explain::run(&context),
         Action::Project(action) => project::run(&context, action),
         Action::Flush => tables::flush(&context),

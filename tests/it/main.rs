@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bitrot;
 mod cache;
 mod cube;
 mod cube_conformance;

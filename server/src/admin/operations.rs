@@ -18,6 +18,7 @@
 //! An operation that has begun is carried through, also when the command that asked for it goes away.
 
 mod data;
+mod import;
 mod life;
 mod rejected;
 
@@ -78,6 +79,28 @@ pub static OPERATIONS: &[Operation] = &[
         summary: "Merges the files of all projects that are worth merging now.",
         parameters: &[],
         run: |job| data::compact(job).boxed(),
+    },
+    Operation {
+        name: "import",
+        summary: "Reads a file of this machine into a project; one that was broken off goes on.",
+        parameters: &[
+            ("project", "The project's id."),
+            ("file", "The file's absolute path."),
+            (
+                "format",
+                "parquet, ndjson, csv, tsv or arrow; without it the file's ending says it.",
+            ),
+            ("source", "native, jitsu or snowplow; without it the columns say it."),
+            (
+                "columns",
+                "Columns that mean something else: name in the file to column, `properties` or `ignore`.",
+            ),
+            (
+                "again",
+                "Whether to begin at the first row although the file was read before.",
+            ),
+        ],
+        run: |job| import::import(job).boxed(),
     },
     Operation {
         name: "retention",

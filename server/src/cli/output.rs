@@ -19,6 +19,11 @@ pub(super) fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
 
+/// Whether a person reads standard error.
+pub(super) fn is_error_terminal() -> bool {
+    std::io::stderr().is_terminal()
+}
+
 /// `text` in the given ANSI style where that can be seen.
 pub(super) fn style(text: &str, code: &str) -> String {
     let wanted = is_terminal() && std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();

@@ -10,7 +10,7 @@ pub mod enrich;
 pub mod failure;
 mod jitsu1;
 pub(crate) mod json;
-mod native;
+pub(crate) mod native;
 pub mod replay;
 mod sink;
 mod snowplow;

@@ -45,7 +45,7 @@ pub(super) const PROTOCOL: Protocol = Protocol {
 };
 
 /// The values of `event_type`.
-pub(super) const TYPES: &[&str] = &[
+pub(crate) const TYPES: &[&str] = &[
     "page",
     "screen",
     "track",

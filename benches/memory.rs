@@ -46,7 +46,9 @@ fn query(n: u64) -> Value {
         4 => {
             return json!({"measures": ["completed_purchase.count"], "dimensions": ["completed_purchase.step"], "limit": 100 + n});
         }
-        5 => return json!({"measures": ["Sessions.count"], "dimensions": ["Sessions.sessionID"], "limit": 1_000 + n}),
+        5 => {
+            return json!({"measures": ["Sessions.count"], "dimensions": ["Sessions.userId", "Sessions.startAt"], "limit": 1_000 + n});
+        }
         6 => {
             return json!({"measures": ["TrackedEvents.count"], "filters": filter,
                 "timeDimensions": [{"dimension": "TrackedEvents.derivedTstamp", "granularity": "hour"}]});

@@ -129,7 +129,9 @@ fn heavy(n: u64) -> Value {
             json!({"measures": ["TrackedEvents.count"], "dimensions": ["TrackedEvents.eventId", "TrackedEvents.pageUrl"],
             "filters": filter, "order": {"TrackedEvents.count": "desc"}, "limit": 50_000})
         }
-        1 => json!({"measures": ["Sessions.count"], "dimensions": ["Sessions.sessionID"], "limit": 40_000 + n}),
+        1 => {
+            json!({"measures": ["Sessions.count"], "dimensions": ["Sessions.userId", "Sessions.startAt"], "limit": 40_000 + n})
+        }
         _ => json!({"measures": ["completed_purchase.count"], "dimensions": ["completed_purchase.step"],
             "limit": 1_000 + n}),
     }

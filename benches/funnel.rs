@@ -305,6 +305,7 @@ async fn open(folder: &Path) -> Arc<Engine> {
         flush_rows_max: 1_000_000,
         flush_bytes_max: 64 << 20,
         cache: None,
+        disk_reserve: engine::ingest::DiskReserve::Bytes(0),
         sessions_padding: false,
         query_threads: from_env("TALLY_BENCH_THREADS", 2) as usize,
         clock: FixedClock::new(START + (DAYS * DAY_MICROS) as i64),

@@ -9,6 +9,7 @@ use crate::health::Health;
 use crate::ingest::admission::Admission;
 use crate::ingest::buffer::Projects;
 use crate::ingest::compactor::{self, CompactionBudget};
+use crate::ingest::disk::{Disk, DiskReserve};
 use crate::ingest::flusher::{self, Which};
 use crate::ingest::group_commit::Committer;
 use crate::ingest::life::Life;
@@ -55,6 +56,8 @@ pub struct EngineOptions {
     pub flush_bytes_max: usize,
     /// A folder for blocks of remote files, beside those in memory. Without use when the store is on this machine.
     pub cache: Option<DiskOptions>,
+    /// Free space of the data folder's disk below which events are refused.
+    pub disk_reserve: DiskReserve,
     /// Whether a session lasts 30 minutes longer than its last event, as in Cube's recipe.
     pub sessions_padding: bool,
     /// Partitions a query runs in.
@@ -84,6 +87,7 @@ fn sql_problems(model: &Model) -> Vec<Problem> {
 pub struct Engine {
     options: EngineOptions,
     shared: Arc<Shared>,
+    disk: Disk,
     committer: Mutex<Option<(Committer, JoinHandle<()>)>>,
     flusher: AbortHandle,
     compactor: AbortHandle,
@@ -119,7 +123,11 @@ impl Engine {
             check_sql: Some(Arc::new(sql_problems)),
         })?;
         let (folder, clock) = (options.data_dir.clone(), Arc::clone(&options.clock));
-        let wal = blocking("opening the write-ahead log", move || LocalWal::open(&folder, clock)).await?;
+        let metrics = Arc::new(Metrics::default());
+        let counted = Arc::clone(&metrics);
+        let open = move || Ok(LocalWal::open(&folder, clock)?.with_metrics(counted));
+        let wal = blocking("opening the write-ahead log", open).await?;
+        let disk = Disk::new(&options.data_dir, options.disk_reserve, Arc::clone(&metrics));
         let is_remote = object::is_remote(&options.store_url);
         let budget = Budget::new(options.memory_bytes, is_remote);
         // After the log is locked: the folder for spilled data is this process's now.
@@ -129,7 +137,6 @@ impl Engine {
             threads: options.query_threads,
             spill_dir: Some(options.data_dir.join("spill")),
         })?;
-        let metrics = Arc::new(Metrics::default());
         let health = Arc::new(Health::new(Arc::clone(&options.clock)));
         let store: Arc<dyn ObjectStore> = Arc::new(Watched::new(store, Arc::clone(&metrics), Arc::clone(&health)));
         let cache = is_remote.then(|| {
@@ -162,6 +169,7 @@ impl Engine {
         Ok(Arc::new(Self {
             options,
             shared,
+            disk,
             committer: Mutex::new(Some(committer)),
             flusher,
             compactor,
@@ -170,6 +178,15 @@ impl Engine {
             budget,
             cache,
         }))
+    }
+
+    /// As [`Engine::admit`], for a request that brings events: they also need room on the disk.
+    ///
+    /// # Errors
+    /// `Overloaded` when the bound on buffered bytes is reached, or the disk's free space is below its reserve.
+    pub fn admit_events(&self, bytes: usize) -> Result<Permit> {
+        self.disk.check()?;
+        self.admit(bytes)
     }
 
     /// Reserves room for a request of `bytes`, before its body is read. Hold the permit until [`Engine::append`] returns.

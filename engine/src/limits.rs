@@ -17,6 +17,8 @@ pub const QUERY_FILTERS_MAX: usize = 500;
 pub const QUERY_FILTER_DEPTH_MAX: usize = 16;
 /// Values of one filter.
 pub const QUERY_FILTER_VALUES_MAX: usize = 10_000;
+/// Bytes of one value of a filter: no event, and so no value of one, is longer.
+pub const QUERY_FILTER_VALUE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of one value of a text operator such as `contains`: it becomes a pattern, which takes hundreds of times its size.
 pub const QUERY_FILTER_PATTERN_BYTES_MAX: usize = 8 * 1024;
 /// Rows of one answer when the query names no limit, as Cube.
@@ -85,6 +87,16 @@ pub const WAL_EVENTS_MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
 pub const WAL_SEGMENT_MEMTABLE_BYTES: u64 = 32 * 1024 * 1024;
 /// Memory of the log's own few values.
 pub const WAL_META_MEMTABLE_BYTES: u64 = 1024 * 1024;
+/// First wait between two tries to open a failed write-ahead log again, in milliseconds; doubles with each.
+pub const WAL_HEAL_MS: u64 = 100;
+/// Longest such wait, in milliseconds: when a full disk has room again, clients should not notice for long.
+pub const WAL_HEAL_MS_MAX: u64 = 2_000;
+
+/// Milliseconds between two looks at the free space of the data folder's disk: even a fast disk takes more than a second
+/// to fill its reserve.
+pub const DISK_LOOK_MS: u64 = 200;
+/// Bytes of a disk reserve that is told as a share: on a large disk a share is more than Tally needs to get itself out.
+pub const DISK_RESERVE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// Encoded bytes of one group commit: large enough that the fsync is cheap per event, small enough that the next group
 /// does not wait long.

@@ -213,6 +213,7 @@ fn engine_options(settings: &Settings, clock: Arc<dyn Clock>) -> engine::Result<
             folder,
             bytes_max: settings.cache_bytes,
         }),
+        disk_reserve: settings.disk_reserve,
         sessions_padding: settings.sessions_padding,
         query_threads: settings.query_threads,
         clock,

@@ -18,6 +18,7 @@ pub use table::{SETTINGS, Setting};
 
 use crate::auth::Scope;
 use chrono_tz::Tz;
+use engine::ingest::DiskReserve;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -107,6 +108,8 @@ pub struct Settings {
     pub cache_dir: Option<PathBuf>,
     /// Bytes of blocks in that folder.
     pub cache_bytes: u64,
+    /// Free space of the data folder's disk below which events are refused.
+    pub disk_reserve: DiskReserve,
     /// Longest time an event stays in the buffer before it is written as Parquet.
     pub flush_interval_ms: u64,
     /// Rows in the buffer that start a flush.

@@ -5,6 +5,7 @@ pub mod admission;
 pub mod buffer;
 mod changes;
 pub mod compactor;
+pub mod disk;
 pub mod erase;
 pub mod flusher;
 pub mod group_commit;
@@ -33,6 +34,7 @@ use tokio::sync::Notify;
 pub use admission::Permit;
 pub use buffer::ProjectView;
 pub use changes::{Changes, DataVersion};
+pub use disk::DiskReserve;
 pub use erase::{EraseRequest, Erased, ErasedTable};
 pub use life::{Expired, LifeOptions};
 

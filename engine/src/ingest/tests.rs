@@ -91,6 +91,7 @@ impl Fixture {
             flush_rows_max: 1_000_000,
             flush_bytes_max: 256 * 1024 * 1024,
             cache: None,
+            disk_reserve: crate::ingest::DiskReserve::Bytes(0),
             sessions_padding: false,
             query_threads: 1,
             clock: Arc::<FixedClock>::clone(&self.clock),

@@ -3,7 +3,13 @@
 //! Keyspaces: `wal-<n>` hold records by number, one keyspace per segment, so that a flushed segment is dropped as a
 //! whole and leaves no tombstones; `events` maps an event's key to the hour it was received; `meta` holds the writer's
 //! name and the last number given out.
+//!
+//! When the disk fails the log heals itself: it closes the store, writes into new files what was acknowledged, opens the
+//! store again, and goes on. A file whose sync has failed is not used any more, because the kernel may have dropped its
+//! pages and still show them.
 
+mod database;
+mod journal;
 mod purge;
 
 use super::record::{self, Record};
@@ -11,52 +17,51 @@ use super::{EventKey, Seq, Wal};
 use crate::clock::{Clock, Micros, SECOND_MICROS};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
-use fjall::compaction::filter::{CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict};
-use fjall::config::{CompressionPolicy, FilterPolicy, FilterPolicyEntry};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
-use parking_lot::Mutex;
+use crate::metrics::Metrics;
+use database::{Database, Group};
+use parking_lot::{Mutex, RwLock};
 use std::fs::{File, TryLockError};
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-const META: &str = "meta";
-const EVENTS: &str = "events";
-const SEGMENT_PREFIX: &str = "wal-";
-const WRITER_KEY: &str = "writer";
 const LAST_SEQ_KEY: &str = "last_seq";
 const HOUR_MICROS: Micros = 3_600 * SECOND_MICROS;
+/// How long healing waits for others to let go of the store.
+const HEAL_PATIENCE: Duration = Duration::from_millis(500);
+/// The folder of the store, in the data folder.
+const STORE: &str = "wal";
+/// A file that is there from a failed write until the log is healed, so that a process that dies in between leaves word.
+const SUSPECT: &str = "wal.suspect";
 
 /// A log in a folder of its own, locked against a second process.
 pub struct LocalWal {
     folder: PathBuf,
     writer_id: String,
     clock: Arc<dyn Clock>,
-    db: Database,
-    meta: Keyspace,
-    events: Keyspace,
-    segments: Mutex<Segments>,
-    /// Only `write` holds it, for the whole of a group.
+    metrics: Arc<Metrics>,
+    /// `None` from a failure until it can be opened again.
+    database: RwLock<Option<Database>>,
+    /// The last acknowledged number. Held for the whole of a group, and while the log is being healed.
     last_seq: Mutex<Seq>,
-    is_failed: AtomicBool,
-    written_bytes: AtomicU64,
-    // Declared last: the lock is given up after the database is closed.
+    health: Mutex<Health>,
+    // Declared last: the lock is given up after the store is closed.
     _lock: File,
 }
 
-struct Segments {
-    sealed: Vec<Segment>,
-    active: Segment,
-    number_next: u64,
+/// How it goes with the disk.
+#[derive(Debug, Default)]
+struct Health {
+    /// Set while writes are refused.
+    failing: Option<Failing>,
 }
 
-#[derive(Clone)]
-struct Segment {
-    keyspace: Keyspace,
-    /// Number of its last record; `None` while it is empty.
-    last: Option<Seq>,
-    bytes: u64,
+#[derive(Debug)]
+struct Failing {
+    since: Instant,
+    tries: u32,
+    try_at: Instant,
 }
 
 impl std::fmt::Debug for LocalWal {
@@ -65,14 +70,6 @@ impl std::fmt::Debug for LocalWal {
             .field("folder", &self.folder)
             .finish_non_exhaustive()
     }
-}
-
-fn failed(folder: &Path, what: &str, error: fjall::Error) -> Error {
-    Error::storage(format!(
-        "the write-ahead log in {} cannot {what}: {error}",
-        folder.display()
-    ))
-    .with_source(error)
 }
 
 impl LocalWal {
@@ -86,56 +83,186 @@ impl LocalWal {
         };
         std::fs::create_dir_all(folder).map_err(|error| at(error, folder))?;
         let lock = lock_folder(folder)?;
-        let path = folder.join("wal");
-        let expiry = Arc::new(ExpiryFactory(AssertUnwindSafe(Arc::clone(&clock))));
-        let db = Database::builder(&path)
-            .cache_size(limits::WAL_CACHE_BYTES)
-            .max_journaling_size(limits::WAL_JOURNAL_BYTES_MAX)
-            .manual_journal_persist(true)
-            .worker_threads(2)
-            .with_compaction_filter_factories(Arc::new(move |name| {
-                (name == EVENTS).then(|| Arc::clone(&expiry) as Arc<dyn Factory>)
-            }))
-            .open()
-            .map_err(|error| failed(folder, "be opened", error))?;
-        let open = |name: &str, options: fn() -> KeyspaceCreateOptions| {
-            db.keyspace(name, options)
-                .map_err(|error| failed(folder, "be opened", error))
-        };
-        purge::forget(&db, folder)?;
-        let meta = open(META, meta_options)?;
-        let events = open(EVENTS, events_options)?;
-        let segments = open_segments(&db, folder)?;
-        let writer_id = writer_id(&db, &meta, folder)?;
-        let stored = read_seq(&meta, folder)?;
-        let in_segments = segments.sealed.iter().filter_map(|segment| segment.last).max();
-        let last_seq = stored.max(in_segments.unwrap_or(0));
+        let path = folder.join(STORE);
+        database::create(&path, &clock)?;
+        for part in folder.ancestors() {
+            // Above the data folder this is a courtesy: it may be another user's.
+            if journal::sync_folder(part).is_err() {
+                break;
+            }
+        }
+        let suspect = folder.join(SUSPECT);
+        if suspect.try_exists().map_err(|error| at(error, &suspect))? {
+            tracing::warn!(folder = %folder.display(), "the last process ended while its disk failed; the log is written anew");
+            journal::rewrite(&path, None)?;
+            database::renew_pointers(&path)?;
+        } else {
+            journal::settle(&path)?;
+            database::sync_folders(&path)?;
+        }
+        let database = Database::open(&path, &clock)?;
+        let _ = std::fs::remove_file(&suspect);
         Ok(Self {
             folder: folder.to_owned(),
-            writer_id,
+            writer_id: database.writer_id()?,
+            last_seq: Mutex::new(database.last_seq()?),
+            database: RwLock::new(Some(database)),
             clock,
-            meta,
-            events,
-            segments: Mutex::new(segments),
-            last_seq: Mutex::new(last_seq),
-            is_failed: AtomicBool::new(false),
-            written_bytes: AtomicU64::new(0),
-            db,
+            metrics: Arc::default(),
+            health: Mutex::default(),
             _lock: lock,
         })
     }
 
+    /// The same log, which counts its failures in `metrics`.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
     fn hour_now(&self) -> u32 {
-        hour_of(self.clock.now_micros())
+        database::hour_of(self.clock.now_micros())
     }
 
     fn refuse(&self) -> Error {
-        Error::storage(format!(
-            "the write-ahead log in {} failed to write and takes nothing more: see the log for the cause (a full or \
-             failing disk), repair it, and restart Tally; everything acknowledged so far is kept",
-            self.folder.display()
-        ))
+        Error::overloaded(
+            "the disk under the write-ahead log fails, and nothing of this request is kept; Tally tries again by itself, \
+             so send it again in a few seconds; everything acknowledged so far is kept",
+        )
     }
+
+    /// Runs `work` on the store; a panic in it counts as a failure of the store.
+    fn with_database<T>(&self, what: &str, work: impl FnOnce(&Database) -> Result<T>) -> Result<T> {
+        let guard = self.database.read();
+        let database = guard.as_ref().ok_or_else(|| self.refuse())?;
+        caught(what, || work(database))
+    }
+
+    fn try_write(&self, group: &Group) -> Result<()> {
+        let hour = self.hour_now();
+        self.with_database("writing a group", |database| {
+            let written = database.write(group, hour);
+            written.map_err(|error| database::failed(&self.folder, "be written", error))
+        })
+    }
+
+    /// Takes note of a failure: nothing is written any more until [`Self::heal`] has succeeded.
+    fn fail(&self, error: &Error) {
+        let mut health = self.health.lock();
+        if health.failing.is_some() {
+            return;
+        }
+        let now = Instant::now();
+        health.failing = Some(Failing {
+            since: now,
+            tries: 0,
+            try_at: now,
+        });
+        // It need not reach the disk: a power cut takes the pages in doubt with it.
+        let suspect = self.folder.join(SUSPECT);
+        if let Err(error) = File::create(&suspect) {
+            tracing::warn!(file = %suspect.display(), %error, "no word could be left of the failure below");
+        }
+        self.metrics.wal_failures.add(1);
+        self.metrics.wal_failing.set(1);
+        tracing::error!(
+            folder = %self.folder.display(), %error, cause = error as &dyn std::error::Error,
+            "the write-ahead log failed; it is written anew and opened again, and takes nothing until that succeeds"
+        );
+    }
+
+    /// Heals the log when it has failed and it is time to try.
+    fn heal(&self, last_seq: Seq) -> Result<()> {
+        let mut health = self.health.lock();
+        let Some(failing) = &mut health.failing else {
+            return Ok(());
+        };
+        if Instant::now() < failing.try_at {
+            return Err(self.refuse());
+        }
+        // The replay of a start holds on to the store, and may wait for whoever is here.
+        let Some(mut database) = self.database.try_write_for(HEAL_PATIENCE) else {
+            return Err(self.refuse());
+        };
+        let reopened = caught("opening the write-ahead log again", || {
+            // The store's threads end, and what it still holds in memory is gone with it.
+            drop(database.take());
+            self.reopen(last_seq)
+        });
+        match reopened {
+            Ok(opened) => {
+                *database = Some(opened);
+                let after_ms = failing.since.elapsed().as_millis();
+                tracing::info!(folder = %self.folder.display(), after_ms, "the write-ahead log takes events again");
+                health.failing = None;
+                self.metrics.wal_failing.set(0);
+                self.metrics.wal_heals.add(1);
+                Ok(())
+            }
+            Err(error) => {
+                let wait_ms = (limits::WAL_HEAL_MS << failing.tries.min(16)).min(limits::WAL_HEAL_MS_MAX);
+                failing.tries = failing.tries.saturating_add(1);
+                failing.try_at = Instant::now() + Duration::from_millis(wait_ms);
+                // Told less and less often: a disk may stay full for days.
+                if failing.tries.is_power_of_two() {
+                    tracing::error!(
+                        folder = %self.folder.display(), %error, cause = &error as &dyn std::error::Error,
+                        tries = failing.tries, wait_ms,
+                        "the write-ahead log cannot be opened again yet; free space on the disk or repair it"
+                    );
+                }
+                Err(self.refuse())
+            }
+        }
+    }
+
+    fn reopen(&self, last_seq: Seq) -> Result<Database> {
+        let path = self.folder.join(STORE);
+        journal::rewrite(&path, Some(last_seq))?;
+        database::renew_pointers(&path)?;
+        let database = Database::open(&path, &self.clock)?;
+        let found = database.last_seq()?;
+        if found != last_seq {
+            return Err(Error::storage(format!(
+                "the write-ahead log in {} ends with record {found} after it was written anew, and {last_seq} was \
+                 acknowledged: stop Tally and bring the folder back from a backup",
+                self.folder.display()
+            )));
+        }
+        let _ = std::fs::remove_file(self.folder.join(SUSPECT));
+        Ok(database)
+    }
+
+    /// Work that may wait: a failure of it makes the log heal, and the work is done another time.
+    fn maintain(&self, what: &str, work: impl FnOnce(&Database) -> Result<()>) {
+        let done = self.with_database(what, |database| {
+            let fail = |error| database::failed(&self.folder, "be written", error);
+            database.check().map_err(fail)?;
+            work(database)
+        });
+        if let Err(error) = done {
+            if error.kind() != ErrorKind::Overloaded {
+                self.fail(&error);
+            }
+            // A group on its way does the same.
+            if let Some(last_seq) = self.last_seq.try_lock() {
+                let _ = self.heal(*last_seq);
+            }
+        }
+    }
+}
+
+/// Runs `work`; a panic of it becomes an error.
+fn caught<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(Error::storage(format!(
+            "{what} ended with a panic: {}",
+            text.unwrap_or_default()
+        )))
+    })
 }
 
 fn lock_folder(folder: &Path) -> Result<File> {
@@ -160,64 +287,6 @@ fn lock_folder(folder: &Path) -> Result<File> {
     }
 }
 
-fn meta_options() -> KeyspaceCreateOptions {
-    KeyspaceCreateOptions::default()
-        .manual_journal_persist(true)
-        .max_memtable_size(limits::WAL_META_MEMTABLE_BYTES)
-}
-
-/// Most look-ups are of new ids, so every level has a filter that answers "never seen" without reading a block.
-fn events_options() -> KeyspaceCreateOptions {
-    let bits = FilterPolicyEntry::Bloom(fjall::config::BloomConstructionPolicy::BitsPerKey(12.0));
-    KeyspaceCreateOptions::default()
-        .manual_journal_persist(true)
-        .max_memtable_size(limits::WAL_EVENTS_MEMTABLE_BYTES)
-        .filter_policy(FilterPolicy::all(bits))
-        .data_block_compression_policy(CompressionPolicy::disabled())
-}
-
-fn segment_options() -> KeyspaceCreateOptions {
-    KeyspaceCreateOptions::default()
-        .manual_journal_persist(true)
-        .max_memtable_size(limits::WAL_SEGMENT_MEMTABLE_BYTES)
-}
-
-fn segment_name(number: u64) -> String {
-    format!("{SEGMENT_PREFIX}{number:020}")
-}
-
-/// All segments found become sealed ones, and a fresh one is in use.
-fn open_segments(db: &Database, folder: &Path) -> Result<Segments> {
-    let fail = |error| failed(folder, "be opened", error);
-    let names = db.list_keyspace_names();
-    let mut numbers: Vec<u64> = names
-        .iter()
-        .filter_map(|name| name.strip_prefix(SEGMENT_PREFIX)?.parse().ok())
-        .collect();
-    numbers.sort_unstable();
-    let mut sealed = Vec::with_capacity(numbers.len());
-    for number in &numbers {
-        let keyspace = db.keyspace(&segment_name(*number), segment_options).map_err(fail)?;
-        let last = match keyspace.last_key_value() {
-            Some(guard) => Some(seq_of(&guard.key().map_err(fail)?)?),
-            None => None,
-        };
-        let bytes = keyspace.disk_space();
-        sealed.push(Segment { keyspace, last, bytes });
-    }
-    let number_next = numbers.last().map_or(1, |last| last + 1);
-    let active = Segment {
-        keyspace: db.keyspace(&segment_name(number_next), segment_options).map_err(fail)?,
-        last: None,
-        bytes: 0,
-    };
-    Ok(Segments {
-        sealed,
-        active,
-        number_next: number_next + 1,
-    })
-}
-
 fn seq_of(key: &[u8]) -> Result<Seq> {
     let bytes = <[u8; 8]>::try_from(key).map_err(|_| {
         Error::storage(format!(
@@ -227,186 +296,78 @@ fn seq_of(key: &[u8]) -> Result<Seq> {
     Ok(Seq::from_be_bytes(bytes))
 }
 
-fn read_seq(meta: &Keyspace, folder: &Path) -> Result<Seq> {
-    let stored = meta
-        .get(LAST_SEQ_KEY)
-        .map_err(|error| failed(folder, "be read", error))?;
-    stored.map_or(Ok(0), |bytes| seq_of(&bytes))
-}
-
-/// The writer's name is made once and lives and dies with the log: a log that starts again from number 1 must not meet
-/// the marks of its predecessor.
-fn writer_id(db: &Database, meta: &Keyspace, folder: &Path) -> Result<String> {
-    let fail = |error| failed(folder, "be opened", error);
-    if let Some(stored) = meta.get(WRITER_KEY).map_err(fail)? {
-        return String::from_utf8(stored.to_vec())
-            .map_err(|_| Error::storage(format!("the writer's name in {} is damaged", folder.display())));
-    }
-    let name = format!("tally-{}", uuid::Uuid::new_v4());
-    meta.insert(WRITER_KEY, name.as_bytes()).map_err(fail)?;
-    db.persist(PersistMode::SyncAll).map_err(fail)?;
-    Ok(name)
-}
-
 impl Wal for LocalWal {
     fn writer_id(&self) -> &str {
         &self.writer_id
     }
 
     fn contains(&self, key: &EventKey) -> Result<bool> {
-        let found = self
-            .events
-            .get(key.as_bytes())
-            .map_err(|error| failed(&self.folder, "be read", error))?;
-        Ok(found.is_some_and(|hour| !is_expired(&hour, self.hour_now())))
+        let look = || self.with_database("looking up an id", |database| database.hour(key));
+        let hour = match look() {
+            Err(error) if error.kind() == ErrorKind::Overloaded => {
+                self.heal(*self.last_seq.lock())?;
+                look()?
+            }
+            found => found?,
+        };
+        Ok(hour.is_some_and(|hour| !database::is_expired(&hour, self.hour_now())))
     }
 
     fn write(&self, records: Vec<Vec<u8>>, keys: &[EventKey]) -> Result<Seq> {
-        if self.is_failed.load(Ordering::Acquire) {
-            return Err(self.refuse());
-        }
         let mut last_seq = self.last_seq.lock();
         let first = *last_seq + 1;
-        let last = *last_seq + records.len() as u64;
         if records.is_empty() && keys.is_empty() {
             return Ok(first);
         }
-        let bytes: u64 = records.iter().map(|record| record.len() as u64).sum();
-        // Held until the group is applied, so that a segment is never sealed with a record still on its way into it.
-        let mut segments = self.segments.lock();
-        let mut batch = self.db.batch().durability(None);
-        for (seq, record) in (first..).zip(records) {
-            batch.insert(&segments.active.keyspace, seq.to_be_bytes(), record);
+        let group = Group {
+            first,
+            bytes: records.iter().map(|record| record.len() as u64).sum(),
+            records: records.into_iter().map(Into::into).collect(),
+            keys: keys.to_vec(),
+        };
+        self.heal(*last_seq)?;
+        if let Err(error) = self.try_write(&group) {
+            self.fail(&error);
+            self.heal(*last_seq)?;
+            // Once more, into files that have not failed: a passing fault costs the client nothing but time.
+            if let Err(error) = self.try_write(&group) {
+                self.fail(&error);
+                return Err(self.refuse().with_source(error));
+            }
         }
-        let hour = self.hour_now().to_be_bytes();
-        for key in keys {
-            batch.insert(&self.events, *key.as_bytes(), hour);
-        }
-        batch.insert(&self.meta, LAST_SEQ_KEY, last.to_be_bytes());
-        let written = batch.commit().and_then(|()| self.db.persist(PersistMode::SyncData));
-        if let Err(error) = written {
-            self.is_failed.store(true, Ordering::Release);
-            tracing::error!(folder = %self.folder.display(), %error, "the write-ahead log failed; nothing more is accepted until a restart");
-            return Err(self.refuse().with_source(error));
-        }
-        segments.active.last = Some(last);
-        segments.active.bytes += bytes;
-        drop(segments);
-        *last_seq = last;
-        self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+        *last_seq = group.last();
         Ok(first)
     }
 
     fn rotate(&self, bytes_min: u64) -> Result<()> {
-        let number = {
-            let mut segments = self.segments.lock();
-            if segments.active.last.is_none() || segments.active.bytes < bytes_min {
-                return Ok(());
-            }
-            let number = segments.number_next;
-            segments.number_next += 1;
-            number
-        };
-        // Made outside of the lock: it takes some fsyncs, and writes go on meanwhile.
-        let keyspace = self
-            .db
-            .keyspace(&segment_name(number), segment_options)
-            .map_err(|error| failed(&self.folder, "start a segment", error))?;
-        let fresh = Segment {
-            keyspace,
-            last: None,
-            bytes: 0,
-        };
-        let mut segments = self.segments.lock();
-        let full = std::mem::replace(&mut segments.active, fresh);
-        segments.sealed.push(full);
+        // Without a new segment the one in use grows on, and what it holds can still be flushed.
+        self.maintain("starting a segment", |database| database.rotate(bytes_min));
         Ok(())
     }
 
     fn trim(&self, seq: Seq) -> Result<()> {
-        let dropped = {
-            let mut segments = self.segments.lock();
-            let is_done = |segment: &Segment| segment.last.is_none_or(|last| last < seq);
-            let (dropped, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut segments.sealed).into_iter().partition(is_done);
-            segments.sealed = kept;
-            dropped
-        };
-        for segment in dropped {
-            self.db
-                .delete_keyspace(segment.keyspace)
-                .map_err(|error| failed(&self.folder, "drop a segment", error))?;
-        }
+        self.maintain("dropping segments", |database| database.trim(seq));
         Ok(())
     }
 
     fn purge(&self) -> Result<()> {
-        let mut keyspaces = vec![self.meta.clone(), self.events.clone()];
-        {
-            let segments = self.segments.lock();
-            keyspaces.extend(segments.sealed.iter().map(|segment| segment.keyspace.clone()));
-            keyspaces.push(segments.active.keyspace.clone());
-        }
-        purge::purge(&self.db, &self.folder, &keyspaces)
+        self.with_database("purging", |database| database.purge(&self.folder))
     }
 
     fn replay(&self, each: &mut dyn FnMut(Seq, Record) -> Result<()>) -> Result<()> {
-        let fail = |error| failed(&self.folder, "be read", error);
-        let sealed: Vec<Segment> = self.segments.lock().sealed.clone();
-        for segment in sealed {
-            for guard in segment.keyspace.iter() {
-                let (key, value) = guard.into_inner().map_err(fail)?;
-                let seq = seq_of(&key)?;
-                each(seq, record::decode(&value)?)?;
-            }
-        }
-        Ok(())
+        let guard = self.database.read();
+        let database = guard.as_ref().ok_or_else(|| self.refuse())?;
+        database.replay(&mut |seq, bytes| each(seq, record::decode(bytes)?))
     }
 
     fn size_bytes(&self) -> u64 {
-        let segments = self.segments.lock();
-        segments.active.bytes + segments.sealed.iter().map(|segment| segment.bytes).sum::<u64>()
+        self.database.read().as_ref().map_or(0, Database::size_bytes)
     }
 
     fn index_bytes(&self) -> u64 {
-        self.events.disk_space()
+        self.database.read().as_ref().map_or(0, Database::index_bytes)
     }
 }
 
-fn hour_of(micros: Micros) -> u32 {
-    u32::try_from(micros.div_euclid(HOUR_MICROS)).unwrap_or(0)
-}
-
-/// Whether an index entry of `hour` may be forgotten at `now`. A damaged entry is kept: a duplicate is the lesser harm.
-fn is_expired(hour: &[u8], now: u32) -> bool {
-    let Ok(bytes) = <[u8; 4]>::try_from(hour) else {
-        return false;
-    };
-    now.saturating_sub(u32::from_be_bytes(bytes)) > limits::DEDUP_DAYS * 24
-}
-
-/// Forgets expired event ids whenever their files are compacted.
-struct ExpiryFactory(AssertUnwindSafe<Arc<dyn Clock>>);
-
-struct Expiry {
-    hour_now: u32,
-}
-
-impl Factory for ExpiryFactory {
-    fn name(&self) -> &str {
-        "expired event ids"
-    }
-
-    fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
-        Box::new(Expiry {
-            hour_now: hour_of(self.0.now_micros()),
-        })
-    }
-}
-
-impl CompactionFilter for Expiry {
-    fn filter_item(&mut self, item: ItemAccessor<'_>, _: &Context) -> CompactionFilterResult {
-        let is_expired = is_expired(&item.value()?, self.hour_now);
-        // Destroy leaves no tombstone. An older entry that would come back to light is expired as well.
-        Ok(if is_expired { Verdict::Destroy } else { Verdict::Keep })
-    }
-}
+#[cfg(test)]
+mod tests;

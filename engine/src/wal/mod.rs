@@ -56,8 +56,8 @@ pub trait Wal: Send + Sync + std::fmt::Debug {
     /// consecutive numbers from the one returned.
     ///
     /// # Errors
-    /// `Storage` when they could not be made durable. After that the log refuses every write: what a failed fsync left
-    /// behind cannot be known, so only a restart, which reads the log again, may go on.
+    /// `Overloaded` or `Storage` when they could not be made durable. None of them is then taken for written, and none of
+    /// the keys is found; the log heals by itself, so the same write may succeed later.
     fn write(&self, records: Vec<Vec<u8>>, keys: &[EventKey]) -> Result<Seq>;
 
     /// Starts a new segment when the one in use has at least `bytes_min` of records, so that they can be dropped as a

@@ -1,6 +1,7 @@
 //! From a setting's text to its value. Each error says what may be written instead.
 
 use super::Secret;
+use engine::ingest::DiskReserve;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
@@ -154,6 +155,24 @@ pub(super) fn memory(text: &str) -> Parsed<usize> {
         return Err(format!("it must be at least {} MiB", MEMORY_BYTES_MIN / MIB));
     }
     usize::try_from(bytes).map_err(|_| "it is more than this machine can address".to_owned())
+}
+
+/// A share of a disk in per cent, a size, or 0.
+pub(super) fn disk_reserve(text: &str) -> Parsed<DiskReserve> {
+    let wrong = || "write a share from `0%` to `100%`, a size such as `2GiB`, or `0`".to_owned();
+    let text = text.trim();
+    if text == "0" {
+        return Ok(DiskReserve::Bytes(0));
+    }
+    match text.strip_suffix('%') {
+        Some(share) => {
+            let share = share.trim().parse().ok().filter(|share| *share <= 100);
+            share.map(DiskReserve::Share).ok_or_else(wrong)
+        }
+        None => size(text)
+            .map(|bytes| DiskReserve::Bytes(bytes as u64))
+            .map_err(|_| wrong()),
+    }
 }
 
 /// The machine's memory, or a container's limit when that is lower.

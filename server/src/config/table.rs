@@ -1,11 +1,12 @@
 //! The one table of settings.
 
 use super::parse::{
-    base_path, days, flag, http_url, list, memory, non_empty, number, optional, pairs, positive, size, socket_address,
-    store_url,
+    base_path, days, disk_reserve, flag, http_url, list, memory, non_empty, number, optional, pairs, positive, size,
+    socket_address, store_url,
 };
 use super::{LogFormat, Secret, Settings};
 use crate::auth::Scope;
+use engine::ingest::DiskReserve;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -65,6 +66,7 @@ impl Settings {
             api_scopes: Vec::new(),
             scopes_claim: None,
             base_path: String::new(),
+            disk_reserve: DiskReserve::Bytes(0),
             memory_bytes: 0,
             cache_dir: None,
             cache_bytes: 0,
@@ -208,6 +210,10 @@ settings! {
     "cache_bytes", ["TALLY_CACHE_BYTES"], "10GiB", "SIZE", false,
     "Bytes that `cache_dir` may hold.",
     |s, v| { s.cache_bytes = size(v)? as u64; Ok(()) };
+
+    "disk_reserve", ["TALLY_DISK_RESERVE"], "5%", "SIZE", false,
+    "Free space of the disk of `data_dir` below which events are refused with 503 until there is more: a share of the disk (`5%`, at most 1 GiB) or a size (`2GiB`); `0` for none. Queries go on.",
+    |s, v| { s.disk_reserve = disk_reserve(v)?; Ok(()) };
 
     "flush_interval_ms", ["TALLY_FLUSH_INTERVAL_MS"], "30000", "MILLISECONDS", false,
     "Longest time an event waits before it is written as Parquet. It is on disk before it is acknowledged and in answers at once, whatever this says.",

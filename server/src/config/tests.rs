@@ -102,6 +102,22 @@ fn sizes_and_shares_of_memory() {
 }
 
 #[test]
+fn a_disk_reserve_is_a_share_a_size_or_nothing() {
+    use engine::ingest::DiskReserve::{Bytes, Share};
+    for (text, reserve) in [
+        ("5%", Share(5)),
+        ("0%", Share(0)),
+        ("0", Bytes(0)),
+        ("2GiB", Bytes(2 << 30)),
+    ] {
+        assert_eq!(parse::disk_reserve(text).unwrap(), reserve, "{text}");
+    }
+    for text in ["", "101%", "-1%", "half", "5 %%"] {
+        assert!(parse::disk_reserve(text).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn networks_contain_what_they_should() {
     let contains = |network: &str, address: &str| {
         let address: IpAddr = address.parse().unwrap();

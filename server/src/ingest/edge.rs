@@ -84,7 +84,7 @@ async fn receive(app: &SharedApp, parts: Parts, body: Body) -> Result<Reply, Fai
         .and_then(|text| text.parse::<usize>().ok());
     let _room = app
         .engine
-        .admit(told.unwrap_or(UNTOLD_BODY_BYTES).min(INGEST_BODY_BYTES_MAX))?;
+        .admit_events(told.unwrap_or(UNTOLD_BODY_BYTES).min(INGEST_BODY_BYTES_MAX))?;
     let received_at = app.clock().now_micros();
     let body = read(body, told).await?;
 

@@ -18,6 +18,7 @@ fn options(folder: &std::path::Path, models: &std::path::Path) -> EngineOptions 
         flush_rows_max: 1_000_000,
         flush_bytes_max: 256 << 20,
         cache: None,
+        disk_reserve: crate::ingest::DiskReserve::Bytes(0),
         sessions_padding: false,
         query_threads: 2,
         clock: FixedClock::new(1_735_689_600_000_000),

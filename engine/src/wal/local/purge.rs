@@ -4,9 +4,9 @@
 //! and only when everything in it is in files of its keyspaces. So the journal in use is filled up with noise, which makes
 //! the store begin another, and every keyspace is written to its files.
 
-use super::{failed, segment_options};
+use super::database::{failed, segment_options};
 use crate::error::{Error, Result};
-use fjall::{Database, Keyspace};
+use fjall::{Database, Keyspace, PersistMode};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -65,7 +65,10 @@ fn fill(
             // Noise does not compress, so that it takes the room it is meant to.
             let mut bytes = vec![0; PIECE_BYTES];
             hasher.finalize_xof().fill(&mut bytes);
-            noise.insert(number.to_be_bytes(), bytes).map_err(fail)?;
+            // Synced by itself: a journal has one batch at the most that a power cut can tear.
+            let mut batch = db.batch().durability(Some(PersistMode::SyncData));
+            batch.insert(noise, number.to_be_bytes(), bytes);
+            batch.commit().map_err(fail)?;
         }
         to_file(noise, folder)?;
         if journals(folder)?.is_subset(before) {
@@ -78,7 +81,7 @@ fn fill(
         // The store deletes them a moment later.
         let is_done = || Ok(journals(folder)?.is_disjoint(before));
         if until(JOURNAL_WAIT, is_done)? {
-            db.persist(fjall::PersistMode::SyncAll).map_err(fail)?;
+            db.persist(PersistMode::SyncAll).map_err(fail)?;
             return Ok(());
         }
     }

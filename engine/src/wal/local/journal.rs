@@ -1,0 +1,314 @@
+//! The journals of the embedded store, read before the store reads them.
+//!
+//! The store appends a batch to its journal and syncs it before the next one begins. So a power cut tears at most one
+//! batch, the last, which nobody was told of. The store takes most torn ends for what they are; but it refuses to open
+//! when a batch's end has arrived and its middle has not, and it silently forgets everything that follows a damaged byte.
+//! Both are decided here: a torn end is cut off, damage in front of a whole batch is an error that names the place.
+//!
+//! ```text
+//! batch = start { item | clear } end
+//! start = 1 count(u32) number(u64)
+//! item  = 2 kind(u8) compression(u8) keyspace(u64) key_length(u16) length(u32) stored_length(u32) key stored_value
+//! clear = 4 keyspace(u64)
+//! end   = 3 checksum(u64) "FJL\x03"
+//! ```
+//! Numbers are little-endian; the checksum is xxh3 of the items' and clears' bytes.
+
+use super::LAST_SEQ_KEY;
+use crate::error::{Error, Result};
+use crate::wal::Seq;
+use std::fs::File;
+use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::Xxh3;
+
+const EXTENSION: &str = "jnl";
+const START: u8 = 1;
+const ITEM: u8 = 2;
+const END: u8 = 3;
+const CLEAR: u8 = 4;
+const TRAILER: &[u8; 4] = b"FJL\x03";
+/// Bytes of a start, behind which an item or a clear must follow.
+const START_BYTES: usize = 13;
+/// A multiple of the pages that kernels write.
+const PAGE_BYTES: u64 = 64 * 1024;
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// What a journal holds.
+#[derive(Debug, PartialEq, Eq)]
+struct Content {
+    /// Where its last whole batch ends.
+    end: u64,
+    /// Whether anything but zeros follows: the store makes the file larger than it needs.
+    is_torn: bool,
+}
+
+/// One whole batch.
+struct Batch {
+    bytes: u64,
+    number: u64,
+    /// The last record number given out, which every group of the log writes.
+    last_seq: Option<Seq>,
+}
+
+/// Cuts the torn ends off the journals in `folder`.
+///
+/// # Errors
+/// `Storage` when a journal cannot be read or cut, or is damaged in front of a whole batch.
+pub(super) fn settle(folder: &Path) -> Result<()> {
+    for path in journals(folder)? {
+        let content = read(&path, None)?;
+        if content.is_torn {
+            tracing::warn!(
+                journal = %path.display(), at = content.end,
+                "cut off a group that a crash left half written; nobody was told that it is stored"
+            );
+            cut(&path, content.end).map_err(|error| cannot("cut", &path, error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes every journal in `folder` into a new file, up to the last batch that was acknowledged. For after a failed
+/// write: what the old file's pages hold beyond that, and whether they will ever be on disk, cannot be known.
+///
+/// # Errors
+/// `Storage` when a journal cannot be read or written, or is damaged in front of a whole batch.
+pub(super) fn rewrite(folder: &Path, acknowledged: Option<Seq>) -> Result<()> {
+    for path in journals(folder)? {
+        let content = read(&path, acknowledged)?;
+        let fresh = path.with_extension("new");
+        let replaced = match replace(&path, &fresh, content.end) {
+            // There is no room for a copy, and healing must not wait for room that only it can make.
+            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                cut_in_place(&path, content.end)
+            }
+            replaced => replaced,
+        };
+        replaced.map_err(|error| cannot("write anew", &path, error))?;
+    }
+    sync_folder(folder).map_err(|error| cannot("sync", folder, error))
+}
+
+fn cannot(what: &str, path: &Path, error: io::Error) -> Error {
+    Error::storage(format!("cannot {what} {}: {error}", path.display())).with_source(error)
+}
+
+/// Makes the names in a folder durable.
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn journals(folder: &Path) -> Result<Vec<PathBuf>> {
+    let at = |error| cannot("list", folder, error);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(at)? {
+        let path = entry.map_err(at)?.path();
+        if path.extension().is_some_and(|extension| extension == EXTENSION) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn cut(path: &Path, end: u64) -> io::Result<()> {
+    let file = File::options().write(true).open(path)?;
+    file.set_len(end)?;
+    file.sync_all()
+}
+
+/// Cuts a journal that may have pages in doubt. Up to `end` everything was synced before, so these pages lie behind it, and
+/// go with the cut, or hold `end`: that one is written again.
+fn cut_in_place(path: &Path, end: u64) -> io::Result<()> {
+    let mut file = File::options().read(true).write(true).open(path)?;
+    let start = end - end % PAGE_BYTES;
+    let mut page = Vec::new();
+    file.seek(SeekFrom::Start(start))?;
+    Read::by_ref(&mut file).take(end - start).read_to_end(&mut page)?;
+    file.set_len(end)?;
+    file.seek(SeekFrom::Start(start))?;
+    file.write_all(&page)?;
+    file.sync_all()
+}
+
+fn replace(path: &Path, fresh: &Path, end: u64) -> io::Result<()> {
+    let written = (|| {
+        let mut copy = File::create(fresh)?;
+        let copied = io::copy(&mut File::open(path)?.take(end), &mut copy)?;
+        if copied != end {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        copy.flush()?;
+        copy.sync_all()?;
+        std::fs::rename(fresh, path)
+    })();
+    if written.is_err() {
+        // It may have taken the disk's last bytes.
+        let _ = std::fs::remove_file(fresh);
+    }
+    written
+}
+
+/// Reads a journal up to the first batch that is not whole, or that holds records beyond `acknowledged`.
+fn read(path: &Path, acknowledged: Option<Seq>) -> Result<Content> {
+    let at = |error| cannot("read", path, error);
+    let mut file = File::open(path).map_err(at)?;
+    let length = file.metadata().map_err(at)?.len();
+    let mut reader = BufReader::with_capacity(BUFFER_BYTES, &file);
+    let (mut end, mut number) = (0, 0);
+    let mut is_acknowledged = true;
+    while let Some(batch) = next(&mut reader, length - end).map_err(at)? {
+        let is_beyond = acknowledged.is_some_and(|last| batch.last_seq.is_some_and(|seq| seq > last));
+        if is_beyond {
+            is_acknowledged = false;
+            break;
+        }
+        end += batch.bytes;
+        number = batch.number;
+    }
+    drop(reader);
+    if !is_acknowledged {
+        return Ok(Content { end, is_torn: true });
+    }
+    let rest = rest(&mut file, end).map_err(at)?;
+    match find(&rest, number) {
+        None => Ok(Content {
+            end,
+            is_torn: !rest.is_empty(),
+        }),
+        Some(later) => Err(Error::storage(format!(
+            "{} is damaged at byte {end}: whole groups follow at byte {}, so this is no crash but a failing disk or a \
+             change from outside; bring the folder back from a backup, or cut the file to {end} bytes and lose what follows",
+            path.display(),
+            end + later as u64
+        ))),
+    }
+}
+
+/// What stands behind `end`, without the zeros at the end of it.
+fn rest(file: &mut File, end: u64) -> io::Result<Vec<u8>> {
+    file.seek(SeekFrom::Start(end))?;
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut rest = Vec::new();
+    let mut zeros = 0;
+    loop {
+        let read = file.read(&mut buffer)?;
+        let Some(chunk) = buffer.get(..read).filter(|chunk| !chunk.is_empty()) else {
+            return Ok(rest);
+        };
+        // Zeros are only counted until something else follows: the file is made with 64 MiB of them.
+        match chunk.iter().rposition(|byte| *byte != 0) {
+            None => zeros += read,
+            Some(last) => {
+                rest.resize(rest.len() + zeros, 0);
+                rest.extend(chunk.iter().take(last + 1));
+                zeros = read - last - 1;
+            }
+        }
+    }
+}
+
+/// Where a whole batch with a number above `number` stands in `bytes`.
+fn find(bytes: &[u8], number: u64) -> Option<usize> {
+    (0..bytes.len()).find(|at| {
+        let candidate = bytes.get(*at..).unwrap_or_default();
+        let is_start = candidate.first() == Some(&START);
+        let is_followed = matches!(candidate.get(START_BYTES), Some(&(ITEM | CLEAR)));
+        let whole = || next(&mut &*candidate, candidate.len() as u64).ok().flatten();
+        is_start && is_followed && whole().is_some_and(|batch| batch.number > number)
+    })
+}
+
+/// The batch that begins here, unless it is not whole. `left` are the bytes to the end.
+fn next(input: &mut impl Read, left: u64) -> io::Result<Option<Batch>> {
+    let mut input = Input {
+        from: input,
+        left,
+        read: 0,
+        hasher: Xxh3::new(),
+    };
+    match input.batch() {
+        Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) => Ok(None),
+        batch => batch.map(Some),
+    }
+}
+
+struct Input<'a, R> {
+    from: &'a mut R,
+    left: u64,
+    read: u64,
+    hasher: Xxh3,
+}
+
+impl<R: Read> Input<'_, R> {
+    fn batch(&mut self) -> io::Result<Batch> {
+        let no_batch = || io::Error::from(ErrorKind::InvalidData);
+        if self.array()? != [START] {
+            return Err(no_batch());
+        }
+        let count = u32::from_le_bytes(self.array()?);
+        let number = u64::from_le_bytes(self.array()?);
+        self.hasher.reset();
+        let mut last_seq = None;
+        for _ in 0..count {
+            match self.array()? {
+                [ITEM] => last_seq = self.item()?.or(last_seq),
+                [CLEAR] => drop(self.array::<8>()?),
+                _ => return Err(no_batch()),
+            }
+        }
+        let checksum = self.hasher.digest();
+        let is_end = self.array()? == [END] && u64::from_le_bytes(self.array()?) == checksum;
+        if !is_end || self.array::<4>()? != *TRAILER {
+            return Err(no_batch());
+        }
+        Ok(Batch {
+            bytes: self.read,
+            number,
+            last_seq,
+        })
+    }
+
+    /// The value of the last record number when the item is that.
+    fn item(&mut self) -> io::Result<Option<Seq>> {
+        let [_kind, _compression] = self.array()?;
+        let _keyspace: [u8; 8] = self.array()?;
+        let key_length = u16::from_le_bytes(self.array()?);
+        let _length: [u8; 4] = self.array()?;
+        let stored_length = u32::from_le_bytes(self.array()?);
+        let key = self.bytes(key_length.into())?;
+        let value = self.bytes(u64::from(stored_length))?;
+        let is_last_seq = key == LAST_SEQ_KEY.as_bytes();
+        Ok(<[u8; 8]>::try_from(value)
+            .ok()
+            .filter(|_| is_last_seq)
+            .map(Seq::from_be_bytes))
+    }
+
+    fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.from.read_exact(&mut bytes)?;
+        self.count(&bytes);
+        Ok(bytes)
+    }
+
+    fn bytes(&mut self, length: u64) -> io::Result<Vec<u8>> {
+        // A damaged length must not ask for more memory than the file has bytes.
+        if length > self.left.saturating_sub(self.read) {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        let mut bytes = vec![0; usize::try_from(length).map_err(|_| ErrorKind::InvalidData)?];
+        self.from.read_exact(&mut bytes)?;
+        self.count(&bytes);
+        Ok(bytes)
+    }
+
+    fn count(&mut self, bytes: &[u8]) {
+        self.read += bytes.len() as u64;
+        self.hasher.update(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+use super::*;
+use crate::clock::FixedClock;
+use crate::event::{Column, Event};
+use crate::project::ProjectId;
+use crate::wal::record::EncodedEvents;
+use std::os::unix::fs::MetadataExt;
+
+fn project() -> ProjectId {
+    ProjectId::new("p").unwrap()
+}
+
+fn a_record(name: &str) -> Vec<u8> {
+    let mut event = Event::default();
+    event.set(Column::EventId, name);
+    record::encode(&project(), &EncodedEvents::new(&[event]), &[0], &[])
+}
+
+fn key(name: &str) -> EventKey {
+    EventKey::new(&project(), name)
+}
+
+fn open(folder: &Path) -> LocalWal {
+    LocalWal::open(folder, FixedClock::new(1_700_000_000 * SECOND_MICROS)).unwrap()
+}
+
+fn write(wal: &LocalWal, name: &str) -> Result<Seq> {
+    wal.write(vec![a_record(name)], &[key(name)])
+}
+
+fn names(wal: &LocalWal) -> Vec<(Seq, String)> {
+    let mut all = Vec::new();
+    wal.replay(&mut |seq, record| {
+        let names = record
+            .events
+            .iter()
+            .map(|event| event.text(Column::EventId).unwrap().to_owned());
+        all.extend(names.map(|name| (seq, name)));
+        Ok(())
+    })
+    .unwrap();
+    all
+}
+
+fn named(pairs: &[(Seq, &str)]) -> Vec<(Seq, String)> {
+    pairs.iter().map(|(seq, name)| (*seq, (*name).to_owned())).collect()
+}
+
+/// What a failed sync leaves: the group is in the journal and can be read, and nobody was told.
+fn write_unacknowledged(wal: &LocalWal, name: &str) {
+    let group = Group {
+        first: *wal.last_seq.lock() + 1,
+        records: vec![a_record(name).into()],
+        keys: vec![key(name)],
+        bytes: 1,
+    };
+    wal.try_write(&group).unwrap();
+}
+
+fn journal_inodes(folder: &Path) -> Vec<u64> {
+    let entries = std::fs::read_dir(folder.join(STORE))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let journals = entries.filter(|path| path.extension().is_some_and(|extension| extension == "jnl"));
+    journals.map(|path| path.metadata().unwrap().ino()).collect()
+}
+
+#[test]
+fn after_a_failure_the_log_goes_on_in_new_files_without_what_was_not_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let wal = open(folder.path());
+    write(&wal, "a").unwrap();
+    wal.rotate(0).unwrap();
+    write(&wal, "b").unwrap();
+    write_unacknowledged(&wal, "lost");
+    assert!(wal.contains(&key("lost")).unwrap());
+    let before = journal_inodes(folder.path());
+    wal.fail(&Error::storage("fsync: input/output error"));
+    assert!(folder.path().join(SUSPECT).exists());
+    assert_eq!(wal.metrics.wal_failing.get(), 1);
+
+    assert_eq!(write(&wal, "c").unwrap(), 3, "the lost group's number is given again");
+    assert!(
+        !wal.contains(&key("lost")).unwrap(),
+        "or its retry would be taken for a duplicate"
+    );
+    assert!(wal.contains(&key("a")).unwrap() && wal.contains(&key("b")).unwrap());
+    assert!(
+        journal_inodes(folder.path())
+            .iter()
+            .all(|inode| !before.contains(inode))
+    );
+    assert!(!folder.path().join(SUSPECT).exists());
+    let metrics = [
+        &wal.metrics.wal_failures,
+        &wal.metrics.wal_failing,
+        &wal.metrics.wal_heals,
+    ];
+    assert_eq!(metrics.map(crate::metrics::Metric::get), [1, 0, 1]);
+    assert_eq!(write(&wal, "lost").unwrap(), 4);
+    wal.trim(2).unwrap();
+    let writer = wal.writer_id().to_owned();
+    drop(wal);
+    let wal = open(folder.path());
+    assert_eq!(names(&wal), named(&[(2, "b"), (3, "c"), (4, "lost")]));
+    assert_eq!(wal.writer_id(), writer);
+}
+
+#[test]
+fn while_it_cannot_be_healed_the_log_refuses_and_then_goes_on_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let wal = open(folder.path());
+    write(&wal, "a").unwrap();
+    wal.fail(&Error::storage("no space left"));
+    // The journal's copy cannot be made where a folder has its name.
+    let journal = journal_path(folder.path());
+    let obstacle = journal.with_extension("new");
+    std::fs::create_dir(&obstacle).unwrap();
+    for _ in 0..3 {
+        let error = write(&wal, "b").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Overloaded, "{error}");
+        assert!(error.message().contains("send it again"), "{error}");
+        let error = wal.contains(&key("a")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Overloaded, "{error}");
+        // The flusher's visits do no harm.
+        wal.rotate(0).unwrap();
+        wal.trim(1).unwrap();
+    }
+    std::fs::remove_dir(&obstacle).unwrap();
+    let started = Instant::now();
+    while write(&wal, "b").is_err() {
+        assert!(
+            started.elapsed() < Duration::from_secs(5),
+            "it takes events again within 5 seconds"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    drop(wal);
+    assert_eq!(names(&open(folder.path())), named(&[(1, "a"), (2, "b")]));
+}
+
+fn journal_path(folder: &Path) -> PathBuf {
+    let mut entries = std::fs::read_dir(folder.join(STORE))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    entries
+        .find(|path| path.extension().is_some_and(|extension| extension == "jnl"))
+        .unwrap()
+}
+
+#[test]
+fn a_process_that_ends_before_it_has_healed_leaves_word_to_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let wal = open(folder.path());
+    write(&wal, "a").unwrap();
+    wal.fail(&Error::storage("fsync: input/output error"));
+    drop(wal);
+    let before = journal_inodes(folder.path());
+    let wal = open(folder.path());
+    assert_eq!(names(&wal), named(&[(1, "a")]));
+    assert!(
+        journal_inodes(folder.path())
+            .iter()
+            .all(|inode| !before.contains(inode))
+    );
+    assert!(!folder.path().join(SUSPECT).exists());
+}
+
+#[test]
+fn a_first_start_that_was_interrupted_is_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    // What a kill between the store's first steps leaves: a journal without the version marker that is written last.
+    let half_made = folder.path().join("wal.new");
+    std::fs::create_dir(&half_made).unwrap();
+    std::fs::write(half_made.join("0.jnl"), [0; 100]).unwrap();
+    let wal = open(folder.path());
+    assert_eq!(write(&wal, "a").unwrap(), 1);
+    assert!(!half_made.exists());
+}
+
+#[test]
+fn a_panic_in_the_store_is_a_failure_that_heals() {
+    let folder = tempfile::tempdir().unwrap();
+    let wal = open(folder.path());
+    write(&wal, "a").unwrap();
+    let error = wal.with_database::<()>("a test", |_| panic!("on purpose")).unwrap_err();
+    assert!(
+        error.message().contains("a test ended with a panic: on purpose"),
+        "{error}"
+    );
+    wal.fail(&error);
+    assert_eq!(write(&wal, "b").unwrap(), 2);
+}

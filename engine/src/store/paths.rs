@@ -45,6 +45,11 @@ pub fn table(project: &ProjectId, kind: TableKind) -> Path {
     Path::from_iter(["projects", project.as_str(), kind.folder()])
 }
 
+/// Whether `folder` is that of a table's log.
+pub fn is_log(folder: &Path) -> bool {
+    folder.filename() == Some("_delta_log")
+}
+
 /// A new data file's name, from the table's folder.
 pub fn new_data_file(kind: TableKind, date: &str) -> String {
     let suffix = match kind {

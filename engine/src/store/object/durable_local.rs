@@ -5,6 +5,7 @@
 //! are. Reads and deletes are the library's.
 
 use crate::error::{Error, Result as EngineResult};
+use crate::store::paths;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -40,6 +41,10 @@ struct Disk {
     root: PathBuf,
     /// Folders whose own names are known to be on disk.
     folders: Mutex<HashSet<PathBuf>>,
+    /// Objects that were refused to their writer, and can be read all the same.
+    in_doubt: Mutex<HashSet<Path>>,
+    /// Folders of table logs whose names are known to be on disk.
+    logs: Mutex<HashSet<PathBuf>>,
     syncs: AtomicU64,
 }
 
@@ -140,7 +145,24 @@ impl Disk {
             let _ = std::fs::remove_file(staged);
         }
         published?;
-        self.sync_folder(target.parent().unwrap_or(&self.root))
+        let synced = self.sync_folder(target.parent().unwrap_or(&self.root));
+        // The name can be read now and may be gone after a power cut. Whoever reads back after an error, as commits do, must
+        // not find it and take the put for done.
+        if synced.is_err() && is_create && std::fs::remove_file(target).is_err() {
+            self.in_doubt.lock().insert(location.clone());
+        }
+        synced
+    }
+
+    /// Whether the name of an object is sure to stay.
+    fn check(&self, location: &Path) -> Result<()> {
+        if !self.in_doubt.lock().contains(location) {
+            return Ok(());
+        }
+        let error = std::io::Error::other(
+            "its name could neither be synced nor be taken back; repair the disk and restart Tally",
+        );
+        Err(generic(error, &self.root.join(location.as_ref())))
     }
 
     fn put(&self, target: &FsPath, location: &Path, payload: &PutPayload, is_create: bool) -> Result<()> {
@@ -181,6 +203,8 @@ impl DurableLocal {
         let disk = Disk {
             root: root.clone(),
             folders: Mutex::new(HashSet::new()),
+            in_doubt: Mutex::default(),
+            logs: Mutex::default(),
             syncs: AtomicU64::new(0),
         };
         for part in root.ancestors() {
@@ -193,6 +217,47 @@ impl DurableLocal {
             inner: Arc::new(LocalFileSystem::new_with_prefix(&root)?),
             disk: Arc::new(disk),
         })
+    }
+
+    /// Syncs the names in a table's log before this process first reads them. A process that was killed between a commit
+    /// and its sync leaves a name that can be read and is not on the disk; whoever reads it drops the write-ahead log.
+    async fn settle_log(&self, folder: Option<Path>) -> Result<()> {
+        let Some(folder) = folder.filter(paths::is_log) else {
+            return Ok(());
+        };
+        let folder = self.inner.path_to_filesystem(&folder)?;
+        if self.disk.logs.lock().contains(&folder) {
+            return Ok(());
+        }
+        let disk = Arc::clone(&self.disk);
+        blocking(move || {
+            if !folder.is_dir() {
+                return Ok(());
+            }
+            disk.sync_folder(&folder)?;
+            let mut known = disk.logs.lock();
+            if known.len() >= FOLDERS_MAX {
+                known.clear();
+            }
+            known.insert(folder);
+            Ok(())
+        })
+        .await
+    }
+
+    fn settled(
+        &self,
+        prefix: Option<&Path>,
+        list: BoxStream<'static, Result<ObjectMeta>>,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        let (store, folder) = (self.clone(), prefix.cloned());
+        let settled = async move { store.settle_log(folder).await.map(|()| list) };
+        futures::stream::once(settled).try_flatten().boxed()
+    }
+
+    #[cfg(test)]
+    pub(super) fn hold_in_doubt(&self, location: &Path) {
+        self.disk.in_doubt.lock().insert(location.clone());
     }
 
     /// Completed fsync calls since the store was opened.
@@ -254,6 +319,8 @@ impl ObjectStore for DurableLocal {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.disk.check(location)?;
+        self.settle_log(location.parent()).await?;
         self.inner.get_opts(location, options).await
     }
 
@@ -266,11 +333,13 @@ impl ObjectStore for DurableLocal {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        sorted(self.inner.list(prefix))
+        let list = sorted(self.inner.list(prefix));
+        self.settled(prefix, list)
     }
 
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        sorted(self.inner.list_with_offset(prefix, offset))
+        let list = sorted(self.inner.list_with_offset(prefix, offset));
+        self.settled(prefix, list)
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

@@ -179,3 +179,39 @@ async fn a_store_that_ignores_put_if_absent_is_refused() {
     let left: Vec<_> = careful.list(None).try_collect().await.unwrap();
     assert!(left.is_empty(), "the probe cleans up");
 }
+
+#[tokio::test]
+async fn a_log_that_another_process_wrote_is_synced_before_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let entry = path("t/_delta_log/00000000000000000000.json");
+    DurableLocal::new(folder.path())
+        .unwrap()
+        .put(&entry, "x".into())
+        .await
+        .unwrap();
+    for by_list in [false, true] {
+        let store = DurableLocal::new(folder.path()).unwrap();
+        let before = store.sync_count();
+        for _ in 0..3 {
+            if by_list {
+                let list = store.list(Some(&path("t/_delta_log")));
+                assert_eq!(list.try_collect::<Vec<_>>().await.unwrap().len(), 1);
+            } else {
+                store.get(&entry).await.unwrap();
+            }
+            assert_eq!(store.sync_count() - before, 1, "once, before the first look");
+        }
+        store.get(&path("t/_delta_log/1.json")).await.unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn an_object_in_doubt_is_not_read_as_if_it_were_sure() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DurableLocal::new(folder.path()).unwrap();
+    let entry = path("t/x");
+    store.put(&entry, "x".into()).await.unwrap();
+    store.hold_in_doubt(&entry);
+    let error = store.get(&entry).await.unwrap_err();
+    assert!(error.to_string().contains("repair the disk"), "{error}");
+}

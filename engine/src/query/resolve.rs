@@ -385,6 +385,14 @@ fn bounds(query: &Query) -> Result<()> {
                 if values.len() > limits::QUERY_FILTER_VALUES_MAX {
                     return too_many("values in one filter", values.len(), limits::QUERY_FILTER_VALUES_MAX);
                 }
+                let longest = values
+                    .iter()
+                    .map(|value| value.as_ref().map_or(0, |text| text.len()))
+                    .max();
+                if longest.is_some_and(|bytes| bytes > limits::QUERY_FILTER_VALUE_BYTES_MAX) {
+                    let bytes = longest.unwrap_or_default();
+                    return too_many("bytes in one value", bytes, limits::QUERY_FILTER_VALUE_BYTES_MAX);
+                }
             }
         }
         if leaves > limits::QUERY_FILTERS_MAX {

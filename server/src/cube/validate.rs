@@ -390,6 +390,14 @@ fn filter_bounds(filter: &Value, depth: usize, leaves: &mut usize) -> ApiResult<
             limits::QUERY_FILTER_VALUES_MAX
         )));
     }
+    let texts = inner("values").into_iter().flatten().filter_map(Value::as_str);
+    let longest = texts.map(str::len).max().unwrap_or(0);
+    if longest > limits::QUERY_FILTER_VALUE_BYTES_MAX {
+        return Err(ApiError::format(format!(
+            "a value of a filter has {longest} bytes; at most {} are allowed",
+            limits::QUERY_FILTER_VALUE_BYTES_MAX
+        )));
+    }
     Ok(())
 }
 

@@ -1,8 +1,7 @@
-//! The ledger test: events are posted while the server is killed again and again; every acknowledged event must be stored
-//! exactly once, every other at most once.
+//! Faults of the machine, with real processes: kills, power cuts, disks that fail and disks that are full.
 //!
-//! The driver writes an id into a ledger outside the data folder, and syncs it, before it counts the id as acknowledged.
-//! Rounds: 8, or as many as `TALLY_CRASH_ROUNDS` says. A failed run prints the seed; `TALLY_CRASH_SEED` repeats it.
+//! One rule holds everywhere, the ledger: an event whose id was acknowledged is stored exactly once, every other at most
+//! once, and no batch is stored in part. Each file says how to run its long version.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,191 +11,19 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod faults;
+mod kill;
 mod ledger;
+mod power_loss;
+mod restart;
+mod scenario;
+mod strace;
+mod syscalls;
 mod tables;
 
-use ledger::Ledger;
-use serde_json::{Value, json};
-use std::collections::HashMap;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-use support::Random;
-use support::client::{Client, now_seconds};
-use support::events::page_views;
-use support::process::Process;
-
-const PROJECT: &str = "shop";
-const WRITE_KEY: &str = "shop-key";
-const CONNECTIONS: u64 = 4;
-const BATCH: u64 = 25;
-/// Small bounds, so that kills also hit flushes and commits.
-const SETTINGS: &[(&str, &str)] = &[
-    ("flush_interval_ms", "40"),
-    ("flush_rows_max", "400"),
-    ("memory", "256MiB"),
-];
-
+/// A number from the environment.
 fn from_env(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| {
         text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number"))
     })
-}
-
-/// What one connection did until its server died.
-#[derive(Default)]
-struct Sent {
-    acknowledged: Vec<String>,
-    /// Sent without an answer: they may be stored or not.
-    open: Vec<Value>,
-}
-
-/// Posts batches until the connection breaks.
-fn post_until_broken(client: &Client, ledger: &Ledger, prefix: &str, stop: &AtomicBool) -> Sent {
-    let mut sent = Sent::default();
-    let start = now_seconds() - 5 * 86_400;
-    for batch in 0.. {
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-        // Events of several days, so that a flush writes several files.
-        let events = page_views(
-            &format!("{prefix}-{batch}-"),
-            BATCH as usize,
-            start + batch * 7200 % (4 * 86_400),
-        );
-        let ids: Vec<String> = events
-            .iter()
-            .map(|event| event["event_id"].as_str().unwrap().to_owned())
-            .collect();
-        let body = json!(events).to_string();
-        let (path, headers) = support::events::native_request(WRITE_KEY);
-        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        match client.try_send("POST", &path, &headers, Some(body.as_bytes())) {
-            Ok(reply) if reply.status == 200 => {
-                ledger.acknowledge(&ids);
-                sent.acknowledged.extend(ids);
-            }
-            Ok(reply) if reply.status == 503 => {}
-            Ok(reply) => panic!("a batch was answered with {}: {}", reply.status, reply.text()),
-            Err(_) => {
-                sent.open = events;
-                break;
-            }
-        }
-    }
-    sent
-}
-
-/// One life of the server: post from several connections, kill at a random moment.
-fn live_and_die(server: &mut Process, ledger: &Ledger, round: u64, life: Duration) -> Vec<Sent> {
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let posting: Vec<_> = (0..CONNECTIONS)
-            .map(|connection| {
-                let (client, stop) = (server.client(), &stop);
-                scope.spawn(move || post_until_broken(&client, ledger, &format!("r{round}-c{connection}"), stop))
-            })
-            .collect();
-        std::thread::sleep(life);
-        server.kill();
-        stop.store(true, Ordering::Relaxed);
-        posting.into_iter().map(|thread| thread.join().unwrap()).collect()
-    })
-}
-
-fn check_once(what: &str, stored: &HashMap<String, u64>, acknowledged: &[String]) {
-    let twice: Vec<_> = stored.iter().filter(|(_, count)| **count != 1).take(5).collect();
-    assert!(twice.is_empty(), "{what}: stored more than once: {twice:?}");
-    let lost: Vec<_> = acknowledged
-        .iter()
-        .filter(|id| !stored.contains_key(*id))
-        .take(5)
-        .collect();
-    assert!(lost.is_empty(), "{what}: acknowledged and not stored: {lost:?}");
-}
-
-#[test]
-fn kill_nine_loses_nothing_acknowledged_and_doubles_nothing() {
-    let rounds = from_env("TALLY_CRASH_ROUNDS", 8);
-    let seed = from_env("TALLY_CRASH_SEED", 1);
-    let folder = tempfile::tempdir().unwrap();
-    let ledger_folder = tempfile::tempdir().unwrap();
-    let ledger = Ledger::create(&ledger_folder.path().join("acknowledged.txt"));
-    report(&run(folder.path(), &ledger, rounds, seed), rounds, seed);
-}
-
-/// Figures of a run.
-#[derive(Default)]
-struct Figures {
-    acknowledged: usize,
-    /// Ids that were never acknowledged and are stored all the same.
-    stored_unacknowledged: usize,
-    resent: usize,
-    longest_restart: Duration,
-    files: usize,
-}
-
-fn run(folder: &Path, ledger: &Ledger, rounds: u64, seed: u64) -> Figures {
-    let mut random = Random::new(seed);
-    let mut figures = Figures::default();
-    let mut server = Process::start(folder, SETTINGS);
-    for round in 0..rounds {
-        let life = Duration::from_millis(60 + random.below(900));
-        let sent = live_and_die(&mut server, ledger, round, life);
-        let started = Instant::now();
-        server = Process::start(folder, SETTINGS);
-        figures.longest_restart = figures.longest_restart.max(started.elapsed());
-
-        let client = server.client();
-        let acknowledged: Vec<String> = sent.iter().flat_map(|sent| sent.acknowledged.clone()).collect();
-        let stored = client.id_counts(PROJECT, &format!("r{round}-"));
-        check_once(
-            &format!("round {round} of seed {seed}, after {life:?}"),
-            &stored,
-            &acknowledged,
-        );
-        figures.stored_unacknowledged += stored.len() - acknowledged.len();
-
-        // What got no answer is sent again, as an SDK does, and is then there once as well.
-        let open: Vec<Value> = sent.into_iter().flat_map(|sent| sent.open).collect();
-        if round % 2 == 0 && !open.is_empty() {
-            assert_eq!(client.ingest(WRITE_KEY, &json!(open)).status, 200);
-            let ids: Vec<String> = open
-                .iter()
-                .map(|event| event["event_id"].as_str().unwrap().to_owned())
-                .collect();
-            ledger.acknowledge(&ids);
-            figures.resent += ids.len();
-            let stored = client.id_counts(PROJECT, &format!("r{round}-"));
-            check_once(&format!("round {round} of seed {seed}, sent again"), &stored, &ids);
-        }
-    }
-    let all = ledger.read();
-    figures.acknowledged = all.len();
-    // Round by round: to sort the ids of many rounds at once takes more than the memory these servers are given.
-    let client = server.client();
-    let stored = (0..rounds).flat_map(|round| client.id_counts(PROJECT, &format!("r{round}-")));
-    check_once(&format!("all rounds of seed {seed}, by query"), &stored.collect(), &all);
-    let status = server.terminate();
-    assert!(status.success(), "the clean stop ended with {status}");
-    let listing = tables::read_ids(&folder.join("data"), PROJECT);
-    figures.files = listing.files;
-    check_once(&format!("all rounds of seed {seed}, by listing"), &listing.ids, &all);
-    figures
-}
-
-#[allow(clippy::print_stdout, reason = "the figures are what the test is run for")]
-fn report(figures: &Figures, rounds: u64, seed: u64) {
-    let Figures {
-        acknowledged,
-        stored_unacknowledged,
-        resent,
-        longest_restart,
-        files,
-    } = figures;
-    println!(
-        "{rounds} kills (seed {seed}): {acknowledged} acknowledged ids, each stored exactly once; {stored_unacknowledged} \
-         unanswered ones stored, {resent} sent again, none twice; longest restart {longest_restart:?}; {files} files at the end"
-    );
 }

@@ -131,6 +131,11 @@ impl Process {
         (field("VmRSS:"), field("VmHWM:"))
     }
 
+    /// Forgets the most memory there ever was: from now on it is counted anew.
+    pub fn reset_memory_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.id()), "5").unwrap();
+    }
+
     /// CPU time used so far, in seconds.
     pub fn cpu_seconds(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();

@@ -1,0 +1,306 @@
+//! Power cuts: a run of the real server is recorded, and the disk it would leave behind is built for a power cut at any
+//! moment, with any part of what was not synced. Every such disk must open, hold what was acknowledged, and nothing half.
+//!
+//! Disks: 40, or as many as `TALLY_POWER_LOSS_SEEDS` says, from `TALLY_POWER_LOSS_SEED` on. The same recording also shows
+//! the state after a kill at every system call, where everything written is kept: every 50th, or all with
+//! `TALLY_POWER_LOSS_KILLS=1`, every n-th with `=n`.
+
+mod disk;
+mod trace;
+
+use crate::from_env;
+use crate::scenario::{Answer, Sent, ids, is_ready, wait_metric};
+use crate::strace;
+use crate::support::Random;
+use datafusion::arrow::array::{Array, AsArray};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::record_batch::RecordBatch;
+use disk::Unsynced;
+use engine::clock::SystemClock;
+use engine::event::{Column, Event};
+use engine::ingest::{Batch, DiskReserve};
+use engine::{Engine, EngineOptions, ProjectId};
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use trace::{Recorder, Step};
+
+/// Flushes soon, so that there are enough files to merge.
+const SETTINGS: &[(&str, &str)] = &[("flush_interval_ms", "60"), ("memory", "256MiB"), ("disk_reserve", "0")];
+const WAIT: Duration = Duration::from_secs(120);
+const WORKERS: usize = 2;
+
+/// A recorded run: its steps, and the batches it sent.
+struct Recording {
+    /// The data folder while it ran.
+    root: PathBuf,
+    steps: Vec<Step>,
+    sent: Sent,
+    kills: u64,
+}
+
+/// Three lives of a server: the first makes everything, flushes, merges, and is killed; the second is killed between a
+/// commit's name and its sync, or near by; the third replays and ends in peace.
+fn record(folder: &Path) -> Recording {
+    let root = folder.join("data");
+    crate::support::write_projects(&root);
+    let mut recorder = Recorder::new(&root, &[root.join("projects.json")]);
+    let mut sent = Sent::default();
+    let traced = |life: u64, fault: Option<&str>| {
+        let path = folder.join(format!("trace{life}"));
+        let calls = format!("trace={}", trace::CALLS);
+        let output = path.to_string_lossy().into_owned();
+        let mut arguments = vec!["--seccomp-bpf", "-xx", "-s", "33554432", "-o", &output, "-e", &calls];
+        arguments.extend(fault.iter().flat_map(|fault| ["-e", fault]));
+        (strace::spawn(folder, SETTINGS, &arguments), path)
+    };
+    let (mut server, path) = traced(1, None);
+    server.wait_ready();
+    let client = server.client();
+    for number in 11..=20 {
+        assert_eq!(sent.post(&client, number), Answer::Acknowledged);
+        if number != 15 {
+            wait_metric(&client, "tally_flushes_total", number - 11, WAIT).unwrap();
+        }
+    }
+    let merges = wait_metric(&client, "tally_compactions_total", 1, WAIT).unwrap();
+    std::thread::scope(|scope| {
+        for number in 21..=23 {
+            let client = client.clone();
+            scope.spawn(move || assert_eq!(Sent::default().post(&client, number), Answer::Acknowledged));
+        }
+    });
+    sent.all.extend(21..=23);
+    sent.acknowledged.extend(21..=23);
+    server.kill();
+    recorder.read(&strace::log(&path, server.id()));
+    // A commit's file is linked to its name, then unlinked from its first one, then the folder is synced.
+    let (mut server, path) = traced(2, Some("inject=unlink:signal=SIGKILL:when=3"));
+    let client = server.client();
+    let mut number = 24;
+    while is_ready(&mut server, &client) && sent.post(&client, number) != Answer::None {
+        number += 1;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    server.wait_end(WAIT);
+    recorder.read(&strace::log(&path, server.id()));
+    let (mut server, path) = traced(3, None);
+    server.wait_ready();
+    let client = server.client();
+    for number in 61..=64 {
+        assert_eq!(sent.post(&client, number), Answer::Acknowledged);
+    }
+    wait_metric(&client, "tally_flushes_total", 2, WAIT).unwrap();
+    assert!(server.terminate().success());
+    recorder.read(&strace::log(&path, server.id()));
+    assert!(merges > 0);
+    Recording {
+        root,
+        steps: recorder.steps,
+        sent,
+        kills: 2,
+    }
+}
+
+impl Recording {
+    /// What clients had sent and been told by step `crash`.
+    fn sent(&self, crash: usize) -> Sent {
+        Sent {
+            acknowledged: disk::acknowledged(&self.steps, crash).into_iter().collect(),
+            all: self.sent.all.clone(),
+        }
+    }
+
+    /// Builds the disk and checks it; the error says what is wrong with it.
+    fn try_disk(&self, crash: usize, unsynced: Unsynced<'_>, keep: Option<&Path>) -> Result<(), String> {
+        let folder = tempfile::tempdir().unwrap();
+        let data = keep.map_or(folder.path(), |keep| keep).join("data");
+        std::fs::create_dir_all(&data).unwrap();
+        disk::rebuild(&self.steps, crash, unsynced, &self.root, &data);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(check(&data, self.sent(crash)))
+    }
+}
+
+fn options(data: &Path) -> EngineOptions {
+    EngineOptions {
+        store_url: format!("file://{}", data.join("store").display()),
+        store_options: Vec::new(),
+        data_dir: data.to_owned(),
+        models_dir: None,
+        memory_bytes: 256 << 20,
+        flush_interval_ms: 3_600_000,
+        flush_rows_max: 1_000_000,
+        flush_bytes_max: 256 << 20,
+        disk_reserve: DiskReserve::Bytes(0),
+        sessions_padding: false,
+        query_threads: 1,
+        clock: Arc::new(SystemClock),
+    }
+}
+
+/// Opens the folder, looks, sends everything again, looks, and looks once more after another start.
+async fn check(data: &Path, sent: Sent) -> Result<(), String> {
+    std::fs::create_dir_all(data.join("store")).unwrap();
+    let project = ProjectId::new(crate::scenario::PROJECT).unwrap();
+    let open = || async {
+        Engine::open(options(data)).await.map_err(|error| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            format!("the start failed: {error} ({cause:?})")
+        })
+    };
+    let engine = open().await?;
+    let when = |when: &'static str| move |error: String| format!("{when}: {error}");
+    sent.check(&stored(&engine, data, &project).await?)
+        .map_err(when("after the power cut"))?;
+    for number in &sent.all {
+        let batch = Batch {
+            events: ids(*number).iter().map(|id| event(id)).collect(),
+            rejected: Vec::new(),
+        };
+        let receipt = engine
+            .append(&project, batch)
+            .await
+            .map_err(|error| format!("batch {number}: {error}"))?;
+        if receipt.stored + receipt.duplicate != *number {
+            return Err(format!("batch {number} sent again: {receipt:?}"));
+        }
+    }
+    let all = Sent {
+        acknowledged: sent.all.clone(),
+        all: sent.all.clone(),
+    };
+    all.check(&stored(&engine, data, &project).await?)
+        .map_err(when("after all was sent again"))?;
+    drop(engine);
+    let engine = open().await?;
+    all.check(&stored(&engine, data, &project).await?)
+        .map_err(when("after another start"))
+}
+
+fn event(id: &str) -> Event {
+    let now = 1_790_000_000_000_000;
+    let mut event = Event::default();
+    event.set(Column::EventId, id);
+    event.set_ts(Column::Ts, now);
+    event.set_ts(Column::ReceivedAt, now);
+    event.set(Column::VisitorId, "v");
+    event.set(Column::EventType, "page");
+    event.set(Column::Protocol, "native");
+    event
+}
+
+/// How often each event id is stored, in files and in the buffer.
+async fn stored(engine: &Engine, data: &Path, project: &ProjectId) -> Result<HashMap<String, u64>, String> {
+    let view = engine
+        .view(project)
+        .await
+        .map_err(|error| format!("the view: {error}"))?;
+    let store = data.join("store");
+    let files: Vec<PathBuf> = view
+        .events
+        .files
+        .iter()
+        .map(|file| store.join(file.path.as_ref()))
+        .collect();
+    let mut counts = match files.is_empty() {
+        true => HashMap::new(),
+        false => crate::tables::count_ids(&files).await,
+    };
+    for batch in &view.buffered_events {
+        for id in column(batch) {
+            *counts.entry(id).or_default() += 1;
+        }
+    }
+    Ok(counts)
+}
+
+fn column(batch: &RecordBatch) -> Vec<String> {
+    let ids = batch.column_by_name("event_id").unwrap();
+    let ids = datafusion::arrow::compute::cast(ids, &DataType::Utf8).unwrap();
+    let ids = ids.as_string::<i32>();
+    (0..ids.len()).map(|row| ids.value(row).to_owned()).collect()
+}
+
+/// Runs `work` for each of `items` on some threads, until one fails.
+fn each<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<(), String> + Sync) -> Result<(), String> {
+    let next = AtomicUsize::new(0);
+    let run = || {
+        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Err(error) = work(item) {
+                next.store(items.len(), Ordering::Relaxed);
+                return Err(error);
+            }
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..WORKERS).map(|_| scope.spawn(run)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+#[test]
+#[allow(clippy::print_stdout, reason = "the figures are what the test is run for")]
+fn a_power_cut_at_any_moment_loses_nothing_acknowledged() {
+    if !strace::is_available("power cuts") {
+        return;
+    }
+    let seeds = from_env("TALLY_POWER_LOSS_SEEDS", 40);
+    let first = from_env("TALLY_POWER_LOSS_SEED", 1);
+    let folder = tempfile::tempdir().unwrap();
+    let recording = record(folder.path());
+    let syncs = recording
+        .steps
+        .iter()
+        .filter(|step| matches!(step, Step::Sync { .. } | Step::SyncFolder { .. }))
+        .count();
+    let acknowledged: BTreeSet<u64> = recording.sent(recording.steps.len()).acknowledged;
+    assert_eq!(
+        acknowledged, recording.sent.acknowledged,
+        "the recording tells of every answer"
+    );
+    println!(
+        "recorded {} steps with {syncs} syncs, {} acknowledged batches, {} kills and a clean end",
+        recording.steps.len(),
+        acknowledged.len(),
+        recording.kills
+    );
+    let keep = std::env::var_os("TALLY_POWER_LOSS_KEEP").map(PathBuf::from);
+
+    let started = Instant::now();
+    let every = from_env("TALLY_POWER_LOSS_KILLS", 50) as usize;
+    let kills: Vec<usize> = (0..=recording.steps.len()).step_by(every).collect();
+    each(&kills, |crash| {
+        let found = recording.try_disk(*crash, Unsynced::Kept, None);
+        found.map_err(|error| format!("a kill after step {crash}: {error}"))
+    })
+    .unwrap_or_else(|error| panic!("{error}"));
+    println!(
+        "{} kills between two system calls, nothing lost ({:?})",
+        kills.len(),
+        started.elapsed()
+    );
+
+    let started = Instant::now();
+    let seeds: Vec<u64> = (first..first + seeds).collect();
+    each(&seeds, |seed| {
+        let mut random = Random::new(*seed);
+        let crash = random.below(recording.steps.len() as u64 + 1) as usize;
+        let found = recording.try_disk(crash, Unsynced::Chance(&mut random), keep.as_deref());
+        found.map_err(|error| {
+            format!(
+                "seed {seed}, a power cut after step {crash} of {}: {error}",
+                recording.steps.len()
+            )
+        })
+    })
+    .unwrap_or_else(|error| panic!("{error}"));
+    println!("{} power cuts, nothing lost ({:?})", seeds.len(), started.elapsed());
+}

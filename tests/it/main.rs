@@ -23,6 +23,7 @@ mod operations;
 mod restart;
 mod server;
 mod slow_clients;
+mod slowloris;
 mod socket;
 mod sql_api;
 mod tenants;

@@ -90,7 +90,7 @@ pub const WAL_META_MEMTABLE_BYTES: u64 = 1024 * 1024;
 /// First wait between two tries to open a failed write-ahead log again, in milliseconds; doubles with each.
 pub const WAL_HEAL_MS: u64 = 100;
 /// Longest such wait, in milliseconds: when a full disk has room again, clients should not notice for long.
-pub const WAL_HEAL_MS_MAX: u64 = 2_000;
+pub const WAL_HEAL_MS_MAX: u64 = 1_000;
 
 /// Milliseconds between two looks at the free space of the data folder's disk: even a fast disk takes more than a second
 /// to fill its reserve.

@@ -51,11 +51,11 @@ fn post_until_broken(client: &Client, ledger: &Ledger, prefix: &str, stop: &Atom
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        // Events of several days, so that a flush writes several files.
+        // Events of two days, so that a flush writes two files, and that there are soon enough of a day to be merged.
         let events = page_views(
             &format!("{prefix}-{batch}-"),
             BATCH as usize,
-            start + batch * 7200 % (4 * 86_400),
+            start + batch * 7200 % (2 * 86_400),
         );
         let ids: Vec<String> = events
             .iter()

@@ -50,7 +50,8 @@ pub fn spawn(folder: &Path, settings: &[(&str, &str)], arguments: &[&str]) -> Pr
     Process::run(traced, address, folder.join("server.log"))
 }
 
-/// Ends the tracing of a running server, which goes on without it. Not for one with `--seccomp-bpf`, whose filter stays.
+/// Ends the tracing of a running server, which goes on without it. For one that was
+/// spawned with `-I 1`, so that strace can be told to end, and without `--seccomp-bpf`, whose filter would stay.
 pub fn detach(server: &Process) {
     let tracer = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();

@@ -32,6 +32,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("memory", "256MiB"),
 ];
 
+/// How long a life waits for its first merge, when it is one that does.
+const MERGE_MAX: Duration = Duration::from_secs(15);
 /// How often a life's counters are looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -51,11 +53,11 @@ fn post_until_broken(client: &Client, ledger: &Ledger, prefix: &str, stop: &Atom
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        // Events of two days, so that a flush writes two files, and that there are soon enough of a day to be merged.
+        // Mostly of one day, so that there are soon enough files of it to be merged.
         let events = page_views(
             &format!("{prefix}-{batch}-"),
             BATCH as usize,
-            start + batch * 7200 % (2 * 86_400),
+            start + batch * 600 % 43_200,
         );
         let ids: Vec<String> = events
             .iter()
@@ -80,9 +82,15 @@ fn post_until_broken(client: &Client, ledger: &Ledger, prefix: &str, stop: &Atom
     sent
 }
 
-/// One life of the server: post from several connections, kill at a random moment. Also gives the flushes and merges that
+/// One life of the server: post from several connections, kill at a random moment, or at one after the first merge. Also gives the flushes and merges that
 /// were seen shortly before the end.
-fn live_and_die(server: &mut Process, ledger: &Ledger, round: u64, life: Duration) -> (Vec<Sent>, [u64; 2]) {
+fn live_and_die(
+    server: &mut Process,
+    ledger: &Ledger,
+    round: u64,
+    life: Duration,
+    merge_max: Duration,
+) -> (Vec<Sent>, [u64; 2]) {
     let stop = AtomicBool::new(false);
     let watch = server.client();
     std::thread::scope(|scope| {
@@ -93,12 +101,17 @@ fn live_and_die(server: &mut Process, ledger: &Ledger, round: u64, life: Duratio
             })
             .collect();
         let counters = ["tally_flushes_total", "tally_compactions_total"];
-        let end = Instant::now() + life;
         let mut seen = [0; 2];
-        while let Some(left) = end.checked_duration_since(Instant::now()) {
-            std::thread::sleep(left.min(LOOK));
-            seen = counters.map(|name| metric(&watch, name).unwrap_or(0));
-        }
+        let mut look = |end: Instant, is_enough: fn([u64; 2]) -> bool| {
+            while !is_enough(seen)
+                && let Some(left) = end.checked_duration_since(Instant::now())
+            {
+                std::thread::sleep(left.min(LOOK));
+                seen = counters.map(|name| metric(&watch, name).unwrap_or(0));
+            }
+        };
+        look(Instant::now() + merge_max, |[_, merges]| merges > 0);
+        look(Instant::now() + life, |_| false);
         server.kill();
         stop.store(true, Ordering::Relaxed);
         let sent = posting.into_iter().map(|thread| thread.join().unwrap());
@@ -159,9 +172,9 @@ fn run(folder: &Path, ledger: &Ledger, rounds: u64, seed: u64, random: &mut Rand
     let mut server = Process::start(folder, SETTINGS);
     for round in 0..rounds {
         // A server looks for files to merge two seconds after its start, and then for as long as there are some.
-        let longest = if round % 3 == 2 { 3_400 } else { 900 };
-        let life = Duration::from_millis(60 + random.below(longest));
-        let (sent, [flushes, merges]) = live_and_die(&mut server, ledger, round, life);
+        let merge_max = if round % 4 == 3 { MERGE_MAX } else { Duration::ZERO };
+        let life = Duration::from_millis(60 + random.below(900));
+        let (sent, [flushes, merges]) = live_and_die(&mut server, ledger, round, life, merge_max);
         figures.flushes += flushes;
         figures.merges += merges;
         let started = Instant::now();

@@ -113,6 +113,7 @@ fn options(folder: &Path) -> EngineOptions {
         flush_interval_ms: 3_600_000,
         flush_rows_max: 10_000_000,
         flush_bytes_max: 1024 * 1024 * 1024,
+        disk_reserve: engine::ingest::DiskReserve::Bytes(0),
         cache: None,
         sessions_padding: false,
         query_threads: 2,

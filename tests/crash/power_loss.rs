@@ -160,6 +160,7 @@ fn options(data: &Path) -> EngineOptions {
         flush_interval_ms: 3_600_000,
         flush_rows_max: 1_000_000,
         flush_bytes_max: 256 << 20,
+        cache: None,
         disk_reserve: DiskReserve::Bytes(0),
         sessions_padding: false,
         query_threads: 1,

@@ -204,7 +204,7 @@ fn check_round(client: &Client, ledger: &Ledger, round: u64, seed: u64, sent: Ve
 
     // What got no answer is sent again, as an SDK does, and is then there once as well.
     let open: Vec<Value> = sent.into_iter().flat_map(|sent| sent.open).collect();
-    if round % 2 == 0 && !open.is_empty() {
+    if round.is_multiple_of(2) && !open.is_empty() {
         assert_eq!(client.ingest(WRITE_KEY, &json!(open)).status, 200);
         let ids: Vec<String> = open
             .iter()

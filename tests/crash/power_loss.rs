@@ -265,7 +265,7 @@ fn each<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<(), String> + Sync) ->
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..WORKERS).map(|_| scope.spawn(run)).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        threads.into_iter().try_for_each(|thread| thread.join().unwrap())
     })
 }
 

@@ -184,10 +184,8 @@ impl Recorder {
             }
             "write" | "writev" => self.written(&arguments, None, result),
             "pwrite64" | "pwritev" | "pwritev2" => {
-                let offset = arguments[1..]
-                    .iter()
-                    .filter(|argument| matches!(argument, Argument::Text(_)));
-                let offset = offset.last().map(number);
+                let texts = |argument: &&Argument| matches!(argument, Argument::Text(_));
+                let offset = arguments[1..].iter().rfind(texts).map(number);
                 self.written(&arguments, offset, result);
             }
             "ftruncate" => {

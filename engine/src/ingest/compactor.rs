@@ -73,13 +73,17 @@ impl Shared {
     pub async fn compact_all(self: &Arc<Self>) -> Result<u64> {
         let mut memory = Memory::default();
         let mut jobs = 0;
-        while let Some(candidate) = self.candidate(&memory) {
+        loop {
+            // Taken before the files are chosen: the background may be about to merge the same ones.
+            let _files = self.life.files.lock().await;
+            let Some(candidate) = self.candidate(&memory) else {
+                return Ok(jobs);
+            };
             self.run_job(&candidate)
                 .await
                 .inspect_err(|_| memory.fail(&candidate, self.clock.now_micros()))?;
             jobs += 1;
         }
-        Ok(jobs)
     }
 
     fn candidate(&self, memory: &Memory) -> Option<Candidate> {
@@ -101,10 +105,10 @@ impl Shared {
         best
     }
 
+    /// Merges. The caller holds the lock of the files since before the candidate was chosen.
     async fn run_job(self: &Arc<Self>, candidate: &Candidate) -> Result<()> {
         let started = Instant::now();
         let Candidate { project, kind, job } = candidate;
-        let _files = self.life.files.lock().await;
         let mut job = job.clone();
         let merged = loop {
             match self.merge(&project.id, *kind, &job).await {
@@ -258,6 +262,7 @@ impl Rounds {
     pub async fn round(&mut self, engine: &Arc<Shared>) -> Option<Result<()>> {
         engine.expire_in_time(&mut self.memory).await;
         engine.sweep(&mut self.memory).await;
+        let _files = engine.life.files.lock().await;
         let candidate = engine.candidate(&self.memory)?;
         let done = engine.run_job(&candidate).await;
         if let Err(error) = &done {

@@ -105,6 +105,8 @@ fn event(number: usize, now: i64, noise: &mut Random) -> Event {
 
 fn options(folder: &Path) -> EngineOptions {
     EngineOptions {
+        mode: engine::Mode::LocalWal,
+        instance: "a bench".to_owned(),
         store_url: format!("file://{}", folder.join("store").display()),
         store_options: Vec::new(),
         data_dir: folder.join("data"),

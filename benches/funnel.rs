@@ -296,6 +296,8 @@ async fn open(folder: &Path) -> Arc<Engine> {
     let _ = std::fs::remove_dir_all(&data_dir);
     std::fs::create_dir_all(&data_dir).unwrap();
     let options = EngineOptions {
+        mode: engine::Mode::LocalWal,
+        instance: "test".to_owned(),
         store_url: url(folder),
         store_options: Vec::new(),
         data_dir,

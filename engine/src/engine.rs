@@ -1,20 +1,15 @@
 //! The engine as its users see it: open it, append events, ask for a view, flush, close.
 
-use crate::blocking::blocking;
 use crate::budget::Budget;
-use crate::clock::Clock;
+use crate::clock::{Clock, Micros};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::{QuerySession, SessionOptions};
 use crate::health::Health;
-use crate::ingest::admission::Admission;
-use crate::ingest::buffer::Projects;
-use crate::ingest::compactor::{self, CompactionBudget};
 use crate::ingest::disk::{Disk, DiskReserve};
 use crate::ingest::flusher::{self, Which};
 use crate::ingest::group_commit::Committer;
-use crate::ingest::life::Life;
-use crate::ingest::replay::replay;
-use crate::ingest::{Batch, Changes, DataVersion, FlushPolicy, Permit, ProjectStats, ProjectView, Receipt, Shared};
+use crate::ingest::{Batch, Changes, DataVersion, Permit, ProjectStats, ProjectView, Receipt, Shared};
+use crate::ingest::{compactor, follower};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::model::{Builtin, Catalog, CatalogOptions, Model, Problem};
@@ -23,16 +18,18 @@ use crate::query::sql_api::{Asked, SqlAnswer, SqlPlan};
 use crate::query::{Answer, Query};
 pub use crate::store::object::DiskOptions;
 use crate::store::object::{self, CachedStore, Watched};
-use crate::wal::LocalWal;
 use object_store::ObjectStore;
 use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+
+mod open;
+
+pub use open::Mode;
 
 /// How to open an [`Engine`].
 #[derive(Debug, Clone)]
@@ -42,7 +39,11 @@ pub struct EngineOptions {
     pub store_url: String,
     /// Options of the store by their object_store names, for instance credentials.
     pub store_options: Vec<(String, String)>,
-    /// Folder of the write-ahead log and the lock; one process at a time.
+    /// What this process does with the store.
+    pub mode: Mode,
+    /// What this process is called towards others that share the store, for people: host and process.
+    pub instance: String,
+    /// Folder of the write-ahead log, or of the index of event ids when the log is in the store; one process at a time.
     pub data_dir: PathBuf,
     /// Folder of the users' models and funnels.
     pub models_dir: Option<PathBuf>,
@@ -64,6 +65,26 @@ pub struct EngineOptions {
     pub query_threads: usize,
     /// The source of time.
     pub clock: Arc<dyn Clock>,
+}
+
+/// What a process is to its store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// The one that writes.
+    Writer {
+        /// Its turn: every process that opens the store for writing has one more than the one before.
+        epoch: u64,
+    },
+    /// It wrote, until another process took over. It answers queries from what it knew then.
+    Fenced {
+        /// What happened, for people.
+        reason: String,
+    },
+    /// It only reads.
+    Follower {
+        /// When it last looked for commits of the writer and was answered.
+        looked_at: Micros,
+    },
 }
 
 /// Everything that is wrong with the files of a model folder, its SQL included, by file and line.
@@ -89,8 +110,7 @@ pub struct Engine {
     shared: Arc<Shared>,
     disk: Disk,
     committer: Mutex<Option<(Committer, JoinHandle<()>)>>,
-    flusher: AbortHandle,
-    compactor: AbortHandle,
+    background: Vec<AbortHandle>,
     catalog: Catalog,
     queries: QuerySession,
     budget: Budget,
@@ -105,7 +125,10 @@ impl Engine {
     /// `Invalid` for a store URL that is not understood, `Storage` when a folder or the store cannot be used, `Fenced`
     /// when another process holds the data folder, `Model` when the model folder does not exist.
     pub async fn open(options: EngineOptions) -> Result<Arc<Engine>> {
-        let store = object::open(&options.store_url, &options.store_options).await?;
+        let store = match options.mode {
+            Mode::ReadOnly { .. } => object::open_to_read(&options.store_url, &options.store_options)?,
+            _ => object::open(&options.store_url, &options.store_options).await?,
+        };
         Self::open_with_store(options, store).await
     }
 
@@ -122,21 +145,10 @@ impl Engine {
             clock: Arc::clone(&options.clock),
             check_sql: Some(Arc::new(sql_problems)),
         })?;
-        let (folder, clock) = (options.data_dir.clone(), Arc::clone(&options.clock));
-        let metrics = Arc::new(Metrics::default());
-        let counted = Arc::clone(&metrics);
-        let open = move || Ok(LocalWal::open(&folder, clock)?.with_metrics(counted));
-        let wal = blocking("opening the write-ahead log", open).await?;
-        let disk = Disk::new(&options.data_dir, options.disk_reserve, Arc::clone(&metrics));
         let is_remote = object::is_remote(&options.store_url);
         let budget = Budget::new(options.memory_bytes, is_remote);
-        // After the log is locked: the folder for spilled data is this process's now.
-        let queries = QuerySession::new(SessionOptions {
-            memory_bytes: budget.queries,
-            footer_bytes: budget.footers,
-            threads: options.query_threads,
-            spill_dir: Some(options.data_dir.join("spill")),
-        })?;
+        let metrics = Arc::new(Metrics::default());
+        let disk = Disk::new(&options.data_dir, options.disk_reserve, Arc::clone(&metrics));
         let health = Arc::new(Health::new(Arc::clone(&options.clock)));
         let store: Arc<dyn ObjectStore> = Arc::new(Watched::new(store, Arc::clone(&metrics), Arc::clone(&health)));
         let cache = is_remote.then(|| {
@@ -144,35 +156,41 @@ impl Engine {
             CachedStore::new(Arc::clone(&store), budget.blocks, disk, Arc::clone(&metrics))
         });
         let cache = cache.transpose()?;
-        let shared = Arc::new(Shared {
-            wal: Arc::new(wal),
+        let parts = open::Parts {
             store,
-            health,
-            clock: Arc::clone(&options.clock),
-            admission: Admission::new(budget.ingest),
-            projects: Projects::default(),
             metrics,
-            compaction: CompactionBudget::new(budget.compaction),
-            life: Life::default(),
-            policy: FlushPolicy {
-                interval_ms: options.flush_interval_ms,
-                rows_max: options.flush_rows_max,
-                bytes_max: options.flush_bytes_max,
-            },
-            applied_seq: AtomicU64::new(0),
-            flush_soon: Notify::new(),
-        });
-        replay(&shared).await?;
-        let committer = Committer::start(Arc::clone(&shared))?;
-        let flusher = tokio::spawn(flusher::run(Arc::downgrade(&shared))).abort_handle();
-        let compactor = tokio::spawn(compactor::run(Arc::downgrade(&shared))).abort_handle();
+            health,
+            budget: &budget,
+        };
+        let shared = open::open(&options, &parts).await?;
+        let (committer, background) = match options.mode {
+            Mode::ReadOnly { poll_interval_ms } => {
+                let interval = Duration::from_millis(poll_interval_ms);
+                let follower = tokio::spawn(follower::run(Arc::downgrade(&shared), interval));
+                (None, vec![follower.abort_handle()])
+            }
+            Mode::LocalWal | Mode::StoreWal { .. } => {
+                let committer = Committer::start(Arc::clone(&shared))?;
+                let flusher = tokio::spawn(flusher::run(Arc::downgrade(&shared)));
+                let compactor = tokio::spawn(compactor::run(Arc::downgrade(&shared)));
+                (Some(committer), vec![flusher.abort_handle(), compactor.abort_handle()])
+            }
+        };
+        // After the log is locked: the folder for spilled data is this process's now. A follower may share the data folder
+        // of a writer, and has no lock.
+        let is_locked = !matches!(options.mode, Mode::ReadOnly { .. });
+        let queries = QuerySession::new(SessionOptions {
+            memory_bytes: budget.queries,
+            footer_bytes: budget.footers,
+            threads: options.query_threads,
+            spill_dir: is_locked.then(|| options.data_dir.join("spill")),
+        })?;
         Ok(Arc::new(Self {
             options,
             shared,
             disk,
-            committer: Mutex::new(Some(committer)),
-            flusher,
-            compactor,
+            committer: Mutex::new(committer),
+            background,
             catalog,
             queries,
             budget,
@@ -183,8 +201,10 @@ impl Engine {
     /// As [`Engine::admit`], for a request that brings events: they also need room on the disk.
     ///
     /// # Errors
-    /// `Overloaded` when the bound on buffered bytes is reached, or the disk's free space is below its reserve.
+    /// `Overloaded` when the bound on buffered bytes is reached, or the disk's free space is below its reserve. `Fenced` when
+    /// this process takes no events: it only reads, or another one has taken over.
     pub fn admit_events(&self, bytes: usize) -> Result<Permit> {
+        self.may_write()?;
         self.disk.check()?;
         self.admit(bytes)
     }
@@ -206,13 +226,39 @@ impl Engine {
     ///
     /// # Errors
     /// `Storage` when the batch could not be made durable: it may or may not be stored, so the client must send it again.
+    /// `Fenced` as for [`Engine::admit_events`].
     pub async fn append(&self, project: &ProjectId, batch: Batch) -> Result<Receipt> {
+        self.may_write()?;
         let committer = self.committer.lock().as_ref().map(|(committer, _)| committer.clone());
         let committer = committer.ok_or_else(|| Error::storage("the engine is closed; it takes no more events"))?;
         let started = Instant::now();
         let receipt = committer.append(&self.shared, project, batch).await?;
         self.shared.metrics.ack_seconds.observe(started.elapsed());
         Ok(receipt)
+    }
+
+    fn may_write(&self) -> Result<()> {
+        match &self.shared.fence {
+            Some(fence) => fence.holds(),
+            None => Err(Error::new(
+                ErrorKind::Fenced,
+                "this server only reads: send events to the one that writes",
+            )),
+        }
+    }
+
+    /// What this process is to its store now.
+    pub fn role(&self) -> Role {
+        let Some(fence) = &self.shared.fence else {
+            let looked_at = self.shared.followed_at.load(Ordering::Acquire);
+            return Role::Follower { looked_at };
+        };
+        match fence.lost() {
+            None => Role::Writer { epoch: fence.epoch() },
+            Some(reason) => Role::Fenced {
+                reason: reason.to_owned(),
+            },
+        }
     }
 
     /// A consistent view of a project for a query. A project never seen gives an empty view.
@@ -321,7 +367,8 @@ impl Engine {
         self.shared.compact_all().await
     }
 
-    /// Takes no more events, flushes, and stops the background work.
+    /// Takes no more events, flushes, and stops the background work. A fenced process flushes nothing: what it
+    /// acknowledged is in the log.
     ///
     /// # Errors
     /// As [`Engine::flush`]; what could not be flushed is replayed at the next start.
@@ -329,14 +376,25 @@ impl Engine {
         let committer = self.committer.lock().take();
         if let Some((committer, thread)) = committer {
             drop(committer);
-            let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+            let mut joined = tokio::task::spawn_blocking(move || thread.join());
+            let patience = Duration::from_millis(limits::WAL_STOP_WAIT_MS);
+            let joined = match tokio::time::timeout(patience, &mut joined).await {
+                Ok(joined) => joined,
+                Err(_) => {
+                    tracing::error!("the store does not take the last events; they were not acknowledged");
+                    self.shared.wal.stop();
+                    joined.await
+                }
+            };
             if !matches!(joined, Ok(Ok(()))) {
                 tracing::error!("the commit thread ended with a panic; its last batches were not acknowledged");
             }
         }
-        self.flusher.abort();
-        self.compactor.abort();
-        self.flush().await
+        self.background.iter().for_each(AbortHandle::abort);
+        match self.role() {
+            Role::Writer { .. } => self.flush().await,
+            Role::Fenced { .. } | Role::Follower { .. } => Ok(()),
+        }
     }
 
     /// The engine's clock.
@@ -352,11 +410,11 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.flusher.abort();
-        self.compactor.abort();
+        self.background.iter().for_each(AbortHandle::abort);
         let committer = self.committer.lock().take();
         if let Some((committer, thread)) = committer {
             drop(committer);
+            self.shared.wal.stop();
             // The thread holds the log; when it has ended, the folder can be opened again.
             let _ = thread.join();
         }
@@ -367,5 +425,7 @@ mod life;
 mod remember;
 mod watch;
 
+#[cfg(test)]
+mod mode_tests;
 #[cfg(test)]
 mod model_tests;

@@ -40,8 +40,9 @@ impl ErrorKind {
             | ErrorKind::Overloaded
             | ErrorKind::Timeout
             | ErrorKind::Unavailable
+            | ErrorKind::Fenced
             | ErrorKind::Execution => true,
-            ErrorKind::Storage | ErrorKind::Fenced | ErrorKind::Internal => false,
+            ErrorKind::Storage | ErrorKind::Internal => false,
         }
     }
 

@@ -19,10 +19,11 @@ pub mod query;
 pub mod store;
 pub mod wal;
 
-pub use engine::{DiskOptions, Engine, EngineOptions, check_models};
+pub use engine::{DiskOptions, Engine, EngineOptions, Mode, Role, check_models};
 pub use error::{Error, ErrorKind, Result};
 pub use ingest::{Changes, DataVersion, ProjectStats};
 pub use project::ProjectId;
+pub use store::Documents;
 pub use store::erase::Subject;
 pub use store::history::Version;
 pub use store::rejected::{RejectedFilter, RejectedKey, RejectedRow};

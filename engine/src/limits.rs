@@ -98,6 +98,32 @@ pub const DISK_LOOK_MS: u64 = 200;
 /// Bytes of a disk reserve that is told as a share: on a large disk a share is more than Tally needs to get itself out.
 pub const DISK_RESERVE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
+/// Tries of a put-if-absent before a start gives up, some ten seconds. A write of the log does not give up.
+pub const PUT_TRIES_MAX: u32 = 10;
+/// Tries to take a table over from an earlier writer, each against one commit of its that was on its way.
+pub const CLAIM_TRIES_MAX: u32 = 20;
+/// Milliseconds between two looks whether another process has taken over as the writer, while nothing is committed.
+pub const FENCE_CHECK_MS: u64 = 10_000;
+
+/// Tries to end the log of an earlier writer, each against one group of its that was on its way.
+pub const SEAL_TRIES_MAX: u32 = 100;
+/// Groups of a log in the store that are read at once at start, when the memory for reading ahead allows it.
+pub const WAL_READS_AT_ONCE: usize = 8;
+/// Objects of event ids that are read at once at start: each may have 16 MiB.
+pub const WAL_IDS_READS_AT_ONCE: usize = 4;
+/// Event ids in one object: 16 MiB.
+pub const WAL_IDS_OBJECT_KEYS_MAX: usize = 1024 * 1024;
+/// Objects of ids of the running hour before they are merged into one.
+pub const WAL_IDS_OBJECTS_MAX: usize = 32;
+/// Event ids in memory that are in no object of ids yet: 4 MiB.
+pub const WAL_IDS_UNSAVED_MAX: usize = 256 * 1024;
+/// Milliseconds that a stop waits for a store that does not take the last group. What was not acknowledged may be lost.
+pub const WAL_STOP_WAIT_MS: u64 = 10_000;
+/// Milliseconds after which a request whose events are still on their way to the store is told to come again.
+pub const APPEND_WAIT_MS_MAX: u64 = 30_000;
+/// Projects whose new commits a follower looks for at once.
+pub const FOLLOW_PROJECTS_AT_ONCE: usize = 8;
+
 /// Encoded bytes of one group commit: large enough that the fsync is cheap per event, small enough that the next group
 /// does not wait long.
 pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;

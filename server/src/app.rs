@@ -3,8 +3,8 @@
 use crate::auth::context::ContextRules;
 use crate::auth::jwks::{HttpFetch, Jwks};
 use crate::auth::jwt::{KeySource, TokenRules, Verifier};
-use crate::auth::{Project, Projects, Retention, Secrets};
-use crate::config::Settings;
+use crate::auth::{Kept, Project, Projects, Retention, Secrets};
+use crate::config::{Settings, Wal};
 use crate::cube::cache::Answers;
 use crate::cube::graphql::Schemas;
 use crate::cube::socket::{self, Sockets};
@@ -17,7 +17,7 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use engine::clock::Clock;
 use engine::ingest::LifeOptions;
-use engine::{Engine, EngineOptions};
+use engine::{Engine, EngineOptions, Mode};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ pub struct App {
     pub settings: Settings,
     /// Projects and write keys.
     pub projects: Projects,
+    /// Their mirror in the store, when the data folder may be lost.
+    pub kept: Option<Arc<Kept>>,
     /// Secrets of tokens and of anonymous ids.
     pub secrets: Secrets,
     /// Checks the tokens of queries.
@@ -68,15 +70,19 @@ impl App {
         make_folder(&settings.data_dir)?;
         make_folder(&settings.models_dir())?;
         data_format::check(&settings.data_dir)?;
+        let kept = Kept::open(&settings).await?;
         let engine = Engine::open(engine_options(&settings, clock)?).await?;
-        Self::with_engine(settings, engine)
+        if let Some(kept) = &kept {
+            kept.spawn();
+        }
+        Self::with_engine(settings, engine, kept)
     }
 
-    /// An application around an engine that is open already, for tests.
+    /// An application around an engine that is open already.
     ///
     /// # Errors
     /// When the secrets or the projects cannot be read from the data folder, or the keys of tokens cannot be used.
-    pub fn with_engine(settings: Settings, engine: Arc<Engine>) -> engine::Result<SharedApp> {
+    pub fn with_engine(settings: Settings, engine: Arc<Engine>, kept: Option<Arc<Kept>>) -> engine::Result<SharedApp> {
         let secrets = Secrets::open(&settings)?;
         let projects = Projects::open(&settings.data_dir)?;
         let tokens = Verifier::new(token_rules(&settings, &secrets)?)?;
@@ -91,6 +97,7 @@ impl App {
             engine,
             settings,
             projects,
+            kept,
             secrets,
             tokens,
             enricher: Enricher::new()?,
@@ -203,6 +210,8 @@ fn engine_options(settings: &Settings, clock: Arc<dyn Clock>) -> engine::Result<
         store_options: store_options
             .map(|(key, value)| (key.clone(), value.expose().to_owned()))
             .collect(),
+        mode: mode(settings),
+        instance: settings.instance(),
         data_dir: settings.data_dir.clone(),
         models_dir: Some(settings.models_dir()),
         memory_bytes: settings.memory_bytes,
@@ -218,6 +227,20 @@ fn engine_options(settings: &Settings, clock: Arc<dyn Clock>) -> engine::Result<
         query_threads: settings.query_threads,
         clock,
     })
+}
+
+fn mode(settings: &Settings) -> Mode {
+    if settings.read_only {
+        return Mode::ReadOnly {
+            poll_interval_ms: settings.follow_interval_ms,
+        };
+    }
+    match settings.wal {
+        Wal::Local => Mode::LocalWal,
+        Wal::Store => Mode::StoreWal {
+            group_interval_ms: settings.wal_interval_ms,
+        },
+    }
 }
 
 fn make_folder(folder: &std::path::Path) -> engine::Result<()> {

@@ -18,11 +18,13 @@ mod tables;
 mod token;
 mod wiring;
 
-use crate::config::{Layers, Problem, Resolved, SettingFlags, Settings};
+use crate::auth::Kept;
+use crate::config::{Layers, Problem, Resolved, SettingFlags, Settings, Wal};
 use clap::{Args, Parser, Subcommand};
 use output::{say_error, style};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Product analytics in one binary and one bucket.
 ///
@@ -157,6 +159,7 @@ fn act(cli: Cli) -> Outcome {
         resolved,
         layers,
     };
+    let kept = kept(&context, &cli.command)?;
     match cli.command {
         Action::Serve => serve::run(&context),
         Action::Demo => demo::run(&context),
@@ -166,7 +169,13 @@ fn act(cli: Cli) -> Outcome {
         Action::Export(options) => export::run(&context, &options),
         Action::Import(options) => import::run(&context, &options),
         Action::Config => explain::run(&context),
-        Action::Project(action) => project::run(&context, action),
+        Action::Project(action) => {
+            project::run(&context, action)?;
+            match kept {
+                Some((runtime, kept)) => Ok(runtime.block_on(kept.sync())?),
+                None => Ok(()),
+            }
+        }
         Action::Flush => tables::flush(&context),
         Action::Compact => tables::compact(&context),
         Action::Retention(options) => life::retention(&context, &options),
@@ -177,6 +186,20 @@ fn act(cli: Cli) -> Outcome {
         Action::Wiring(options) => wiring::run(&context, &options),
         Action::Version => Ok(()),
     }
+}
+
+/// Brings what the store keeps of the data folder into it, for the commands that read projects and secrets from there.
+fn kept(context: &Context, command: &Action) -> Result<Option<(tokio::runtime::Runtime, Arc<Kept>)>, Failed> {
+    if !matches!(command, Action::Project(_) | Action::Token(_) | Action::Wiring(_)) {
+        return Ok(None);
+    }
+    if context.settings.wal == Wal::Local {
+        return Ok(None);
+    }
+    std::fs::create_dir_all(&context.settings.data_dir)?;
+    let runtime = runtime()?;
+    let kept = runtime.block_on(Kept::open(&context.settings))?;
+    Ok(kept.map(|kept| (runtime, kept)))
 }
 
 fn layers(place: Place) -> Layers {

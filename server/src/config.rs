@@ -55,6 +55,16 @@ pub enum LogFormat {
     Json,
 }
 
+/// Where the write-ahead log is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wal {
+    /// In the data folder.
+    #[default]
+    Local,
+    /// In the object store.
+    Store,
+}
+
 /// All settings, parsed. Made by [`Layers::resolve`]; the meaning of each is in [`SETTINGS`].
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -68,6 +78,14 @@ pub struct Settings {
     pub store: Option<String>,
     /// Options of the object store, credentials for instance.
     pub store_options: Vec<(String, Secret)>,
+    /// Where the write-ahead log is kept.
+    pub wal: Wal,
+    /// Least time between two groups of a log in the store.
+    pub wal_interval_ms: u64,
+    /// Whether this server only reads.
+    pub read_only: bool,
+    /// Time between two looks of a follower for new commits.
+    pub follow_interval_ms: u64,
     /// Folder of the models and funnels; `None`: `<data_dir>/models`.
     pub models_dir: Option<PathBuf>,
     /// The secret that signs and verifies tokens; `None`: the file `<data_dir>/secret`.
@@ -168,6 +186,14 @@ impl Settings {
     /// The folder of the models: the setting, or the folder `models` in the data folder.
     pub fn models_dir(&self) -> PathBuf {
         self.models_dir.clone().unwrap_or_else(|| self.data_dir.join("models"))
+    }
+
+    /// What this process is called towards others that share its store.
+    pub fn instance(&self) -> String {
+        let host =
+            std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+        let host = host.map_or_else(|_| "a host without a name".to_owned(), |host| host.trim().to_owned());
+        format!("{host}, process {}, {}", std::process::id(), self.listen)
     }
 
     /// The address to print for others to use: the setting, or the one listened on.

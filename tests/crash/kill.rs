@@ -119,7 +119,8 @@ fn live_and_die(
     })
 }
 
-fn check_once(what: &str, stored: &HashMap<String, u64>, acknowledged: &[String]) {
+/// Every acknowledged id is stored, and none twice.
+pub fn check_once(what: &str, stored: &HashMap<String, u64>, acknowledged: &[String]) {
     let twice: Vec<_> = stored.iter().filter(|(_, count)| **count != 1).take(5).collect();
     assert!(twice.is_empty(), "{what}: stored more than once: {twice:?}");
     let lost: Vec<_> = acknowledged

@@ -20,6 +20,7 @@ mod scenario;
 mod strace;
 mod syscalls;
 mod tables;
+mod two_writers;
 
 /// A number from the environment.
 fn from_env(name: &str, default: u64) -> u64 {

@@ -152,6 +152,8 @@ impl Recording {
 
 fn options(data: &Path) -> EngineOptions {
     EngineOptions {
+        mode: engine::Mode::LocalWal,
+        instance: "a test".to_owned(),
         store_url: format!("file://{}", data.join("store").display()),
         store_options: Vec::new(),
         data_dir: data.to_owned(),

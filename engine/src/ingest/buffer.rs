@@ -8,7 +8,7 @@ use crate::clock::{Clock, Micros};
 use crate::error::Result;
 use crate::event::{Event, Rejected};
 use crate::project::ProjectId;
-use crate::store::{Snapshot, Table, TableKind};
+use crate::store::{Fence, Snapshot, Table, TableKind};
 use crate::wal::Seq;
 use arrow::record_batch::RecordBatch;
 use object_store::ObjectStore;
@@ -92,17 +92,19 @@ pub struct Project {
     version: watch::Sender<DataVersion>,
     /// Where the next version comes from; shared by all projects, so that one that was forgotten never repeats a number.
     versions: Arc<AtomicU64>,
+    fence: Option<Arc<Fence>>,
 }
 
 impl Project {
-    fn new(id: ProjectId, versions: Arc<AtomicU64>) -> Self {
-        Self {
+    fn new(id: ProjectId, of: &Projects) -> Arc<Self> {
+        Arc::new(Self {
             id,
             rows: Mutex::new(Rows::default()),
             tables: tokio::sync::Mutex::new(None),
             version: watch::Sender::default(),
-            versions,
-        }
+            versions: Arc::clone(&of.versions),
+            fence: of.fence.clone(),
+        })
     }
 
     /// Shows acknowledged rows to queries. Returns the bytes they count for.
@@ -132,9 +134,13 @@ impl Project {
         let opened = match tables.take() {
             Some(opened) => opened,
             None => {
+                let open = async |kind| {
+                    let table = Table::open(store, &self.id, kind).await?;
+                    Ok::<_, crate::Error>(table.fenced_by(self.fence.clone()))
+                };
                 let opened = Tables {
-                    events: Table::open(store, &self.id, TableKind::Events).await?,
-                    rejected: Table::open(store, &self.id, TableKind::Rejected).await?,
+                    events: open(TableKind::Events).await?,
+                    rejected: open(TableKind::Rejected).await?,
                 };
                 let files = Files {
                     events: Arc::clone(opened.events.snapshot()),
@@ -229,9 +235,18 @@ impl Project {
 pub struct Projects {
     all: RwLock<HashMap<ProjectId, Arc<Project>>>,
     versions: Arc<AtomicU64>,
+    fence: Option<Arc<Fence>>,
 }
 
 impl Projects {
+    /// No projects yet. Their tables are committed to while `fence` holds.
+    pub fn new(fence: Option<Arc<Fence>>) -> Self {
+        Self {
+            fence,
+            ..Self::default()
+        }
+    }
+
     /// The project, made when it is not in memory.
     pub fn get(&self, id: &ProjectId) -> Arc<Project> {
         if let Some(found) = self.all.read().get(id) {
@@ -239,7 +254,7 @@ impl Projects {
         }
         let mut all = self.all.write();
         let entry = all.entry(id.clone());
-        Arc::clone(entry.or_insert_with(|| Arc::new(Project::new(id.clone(), Arc::clone(&self.versions)))))
+        Arc::clone(entry.or_insert_with(|| Project::new(id.clone(), self)))
     }
 
     /// Counts of a project; zeros for one that is not in memory.
@@ -262,7 +277,7 @@ impl Projects {
         // Under the lock, so that the project is not forgotten before somebody listens to it.
         let mut all = self.all.write();
         let entry = all.entry(id.clone());
-        let project = entry.or_insert_with(|| Arc::new(Project::new(id.clone(), Arc::clone(&self.versions))));
+        let project = entry.or_insert_with(|| Project::new(id.clone(), self));
         Changes(project.version.subscribe())
     }
 
@@ -289,12 +304,13 @@ impl Projects {
                 return true;
             };
             let mut rows = project.rows.lock();
-            let is_idle = rows.used_at < before && rows.parts().all(|part| part.is_empty());
+            let is_watched = project.version.receiver_count() > 0;
+            let is_idle = rows.used_at < before && !is_watched && rows.parts().all(|part| part.is_empty());
             if is_idle {
                 *tables = None;
                 rows.files = None;
             }
-            !is_idle || rows.stats != ProjectStats::default() || project.version.receiver_count() > 0
+            !is_idle || rows.stats != ProjectStats::default()
         });
     }
 }

@@ -192,6 +192,11 @@ impl Shared {
             }
             let Some(files) = project.files() else { continue };
             memory.swept_at.insert(project.id.clone(), now);
+            if let Some(fence) = &self.fence
+                && fence.check().await.is_err()
+            {
+                return;
+            }
             for kind in KINDS {
                 let sweep = memory.sweeps.entry((project.id.clone(), kind)).or_default();
                 let keep = self.life.history();
@@ -280,6 +285,10 @@ pub async fn run(shared: Weak<Shared>) {
         tokio::time::sleep(rest).await;
         rest = Duration::from_millis(limits::COMPACTION_INTERVAL_MS);
         let Some(engine) = shared.upgrade() else { return };
+        if engine.fence.as_ref().is_some_and(|fence| fence.lost().is_some()) {
+            // What happens to the files is the new writer's affair.
+            return;
+        }
         let started = Instant::now();
         if rounds.round(&engine).await.is_some() {
             rest = (started.elapsed() * REST).clamp(Duration::from_millis(10), REST_MAX);

@@ -58,8 +58,11 @@ impl Shared {
     /// One round: flushes the projects, then drops what the log no longer needs. Other projects go on when one fails.
     ///
     /// # Errors
-    /// The first failure. Its rows stay buffered and logged.
+    /// The first failure. Its rows stay buffered and logged. `Fenced` when another process has taken over.
     pub async fn flush_round(&self, which: Which) -> Result<()> {
+        if let Some(fence) = &self.fence {
+            fence.holds()?;
+        }
         let is_due = |project: &Arc<Project>| match which {
             Which::Due => self.is_flush_due(project),
             Which::All => {
@@ -216,6 +219,7 @@ impl Shared {
 pub async fn run(shared: Weak<Shared>) {
     let idle = i64::try_from(limits::PROJECT_IDLE_MS * 1000).unwrap_or(i64::MAX);
     let mut tidied_at = 0;
+    let mut checked_at = 0;
     loop {
         let Some(engine) = shared.upgrade() else { return };
         let wait = Duration::from_millis(engine.policy.interval_ms.clamp(20, 1_000));
@@ -227,6 +231,14 @@ pub async fn run(shared: Weak<Shared>) {
             tracing::debug!(%error, "the round had a failure, which is logged above");
         }
         let now = engine.clock.now_micros();
+        if let Some(fence) = &engine.fence
+            && now.saturating_sub(checked_at) > limits::FENCE_CHECK_MS.cast_signed() * 1000
+        {
+            checked_at = now;
+            if let Err(error) = fence.check().await {
+                tracing::debug!(%error, "whether this process may write");
+            }
+        }
         if now.saturating_sub(tidied_at) > idle / 8 {
             tidied_at = now;
             engine.projects.forget_idle(now.saturating_sub(idle));

@@ -4,7 +4,7 @@
 //! idle one answers at once.
 
 use super::{Batch, Receipt, Shared};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Column, Event, RejectReason, Rejected, Value};
 use crate::health::{Part, Severity};
 use crate::limits;
@@ -16,7 +16,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 /// A batch on its way, with the work done that needs no order.
@@ -41,10 +42,11 @@ impl Committer {
     /// # Errors
     /// `Storage` when no thread can be started.
     pub fn start(shared: Arc<Shared>) -> Result<(Self, JoinHandle<()>)> {
+        let runtime = Handle::current();
         let (queue, requests) = mpsc::channel(limits::GROUP_QUEUE_REQUESTS_MAX);
         let thread = std::thread::Builder::new()
             .name("tally-commit".to_owned())
-            .spawn(move || run(&shared, requests))?;
+            .spawn(move || run(&shared, requests, &runtime))?;
         Ok((Self { queue }, thread))
     }
 
@@ -57,7 +59,11 @@ impl Committer {
         let (reply, answer) = oneshot::channel();
         let request = prepare(shared, project, batch, reply);
         self.queue.send(request).await.map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())?
+        // The group goes on without the request, and its events are then stored: sent again they are duplicates.
+        let late = |_| Error::storage("the store takes no events at the moment; send them again in a while");
+        let patience = Duration::from_millis(limits::APPEND_WAIT_MS_MAX);
+        let answer = tokio::time::timeout(patience, answer).await.map_err(late)?;
+        answer.map_err(|_| stopped())?
     }
 }
 
@@ -148,16 +154,35 @@ fn to_json(event: &Event) -> serde_json::Value {
     event.values().iter().map(entry).collect()
 }
 
-fn run(shared: &Shared, mut requests: mpsc::Receiver<Request>) {
+fn run(shared: &Shared, mut requests: mpsc::Receiver<Request>, runtime: &Handle) {
+    let interval = shared.wal.group_interval();
+    let mut begun: Option<Instant> = None;
     while let Some(first) = requests.blocking_recv() {
         let mut bytes = first.encoded.size_bytes();
         let mut group = vec![first];
+        if let Some(begun) = begun.filter(|begun| begun.elapsed() < interval) {
+            runtime.block_on(gather(&mut requests, &mut group, &mut bytes, begun + interval));
+        }
         while bytes < limits::GROUP_BYTES_MAX {
             let Ok(next) = requests.try_recv() else { break };
             bytes += next.encoded.size_bytes();
             group.push(next);
         }
+        begun = Some(Instant::now());
         commit(shared, group);
+    }
+}
+
+/// Takes what comes until an instant, or until the group is full.
+async fn gather(requests: &mut mpsc::Receiver<Request>, group: &mut Vec<Request>, bytes: &mut usize, until: Instant) {
+    while *bytes < limits::GROUP_BYTES_MAX {
+        match tokio::time::timeout_at(until.into(), requests.recv()).await {
+            Ok(Some(next)) => {
+                *bytes += next.encoded.size_bytes();
+                group.push(next);
+            }
+            Ok(None) | Err(_) => return,
+        }
     }
 }
 
@@ -288,7 +313,9 @@ fn apply(shared: &Shared, checked: Checked, seq: Seq, now: i64) -> (oneshot::Sen
 fn fail(shared: &Shared, group: Vec<Request>, error: &Error) {
     shared.metrics.group_failures.add(1);
     let reason = "the write-ahead log cannot be written: events are refused; the server's log says why";
-    shared.health.report(Part::Wal, Severity::NotReady, reason);
+    if error.kind() != ErrorKind::Fenced {
+        shared.health.report(Part::Wal, Severity::NotReady, reason);
+    }
     for request in group {
         let _ = request.reply.send(Err(Error::new(error.kind(), error.message())));
     }

@@ -8,6 +8,7 @@ pub mod compactor;
 pub mod disk;
 pub mod erase;
 pub mod flusher;
+pub mod follower;
 pub mod group_commit;
 pub mod life;
 mod observe;
@@ -21,6 +22,7 @@ use crate::clock::Clock;
 use crate::event::{Event, Rejected};
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::store::Fence;
 use crate::wal::Wal;
 use admission::Admission;
 use buffer::Projects;
@@ -28,7 +30,7 @@ use compactor::CompactionBudget;
 use life::Life;
 use object_store::ObjectStore;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use tokio::sync::Notify;
 
 pub use admission::Permit;
@@ -85,6 +87,8 @@ pub struct FlushPolicy {
 pub struct Shared {
     /// The write-ahead log.
     pub wal: Arc<dyn Wal>,
+    /// The right to write to the store; `None` for a process that only reads.
+    pub fence: Option<Arc<Fence>>,
     /// Where the tables are.
     pub store: Arc<dyn ObjectStore>,
     /// The source of time.
@@ -105,6 +109,8 @@ pub struct Shared {
     pub policy: FlushPolicy,
     /// The last WAL number whose rows are in the buffer or in the tables.
     pub applied_seq: AtomicU64,
+    /// When a process that only reads last saw the store, microseconds.
+    pub followed_at: AtomicI64,
     /// Wakes the flusher before its time.
     pub flush_soon: Notify,
 }

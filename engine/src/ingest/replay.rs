@@ -1,8 +1,11 @@
 //! After a restart: the log's records that are in no table yet come back into the buffer, within the memory bound.
 
 use super::Shared;
+use super::buffer::{Files, Project};
 use super::flusher::Which;
 use crate::error::{Error, Result};
+use crate::project::ProjectId;
+use crate::store::TableKind;
 use crate::wal::{Record, Seq};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,6 +14,41 @@ use tokio::sync::mpsc;
 
 /// Records read ahead of their use.
 const AHEAD_RECORDS: usize = 4;
+
+/// The last number of each table whose rows are in its files, and whether the table is claimed: then nobody can move it.
+type Marks = HashMap<(ProjectId, TableKind), (Seq, bool)>;
+
+/// Whether the rows of record `seq` are in a project's table.
+async fn is_stored(shared: &Shared, marks: &mut Marks, project: &Project, kind: TableKind, seq: Seq) -> Result<bool> {
+    let key = (project.id.clone(), kind);
+    let known = marks.get(&key).copied();
+    // A mark only grows. So it is believed at once when it says yes, and after a claim when it says no.
+    if let Some((mark, is_claimed)) = known
+        && (seq <= mark || is_claimed)
+    {
+        return Ok(seq <= mark);
+    }
+    let mut guard = project.tables.lock().await;
+    let tables = project.open_tables(&mut guard, &shared.store).await?;
+    let table = match kind {
+        TableKind::Events => &mut tables.events,
+        TableKind::Rejected => &mut tables.rejected,
+    };
+    let writer = shared.wal.writer_id();
+    let mut mark = table.mark(writer).await?;
+    let mut is_claimed = !shared.wal.outlives_its_writer();
+    if seq > mark && !is_claimed {
+        table.claim(shared.clock.now_micros().div_euclid(1000)).await?;
+        mark = table.mark(writer).await?;
+        is_claimed = true;
+        project.rows.lock().files = Some(Files {
+            events: Arc::clone(tables.events.snapshot()),
+            rejected: Arc::clone(tables.rejected.snapshot()),
+        });
+    }
+    marks.insert(key, (mark, is_claimed));
+    Ok(seq <= mark)
+}
 
 /// Replays the log. When the rows reach a quarter of ingest's memory bound they are flushed before more are read, so a
 /// log of any length replays in the memory that ingest has.
@@ -26,26 +64,15 @@ pub async fn replay(shared: &Shared) -> Result<()> {
             sender.blocking_send((seq, record)).map_err(stopped)
         })
     });
-    let mut marks: HashMap<crate::project::ProjectId, (Seq, Seq)> = HashMap::new();
+    let mut marks = Marks::new();
     let bytes_max = shared.admission.bytes_max() / 4;
     let now = shared.clock.now_micros();
     while let Some((seq, mut record)) = records.recv().await {
         let project = shared.projects.get(&record.project);
-        let (events_mark, rejected_mark) = match marks.get(&record.project) {
-            Some(marks) => *marks,
-            None => {
-                let mut guard = project.tables.lock().await;
-                let tables = project.open_tables(&mut guard, &shared.store).await?;
-                let writer = shared.wal.writer_id();
-                let found = (tables.events.mark(writer).await?, tables.rejected.mark(writer).await?);
-                marks.insert(record.project.clone(), found);
-                found
-            }
-        };
-        if seq <= events_mark {
+        if !record.events.is_empty() && is_stored(shared, &mut marks, &project, TableKind::Events, seq).await? {
             record.events.clear();
         }
-        if seq <= rejected_mark {
+        if !record.rejected.is_empty() && is_stored(shared, &mut marks, &project, TableKind::Rejected, seq).await? {
             record.rejected.clear();
         }
         shared.applied_seq.fetch_max(seq, Ordering::AcqRel);

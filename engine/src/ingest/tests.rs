@@ -82,6 +82,8 @@ impl Fixture {
 
     fn options(&self) -> EngineOptions {
         EngineOptions {
+            mode: crate::Mode::LocalWal,
+            instance: "test".to_owned(),
             store_url: "memory:".to_owned(),
             store_options: Vec::new(),
             data_dir: self.folder.path().to_owned(),
@@ -345,6 +347,7 @@ async fn a_group_that_cannot_be_written_is_refused_and_invisible() {
         clock,
         admission: Admission::new(1 << 30),
         projects: Projects::default(),
+        fence: None,
         metrics: Arc::new(Metrics::default()),
         compaction: compactor::CompactionBudget::new(1 << 24),
         life: Life::default(),
@@ -354,6 +357,7 @@ async fn a_group_that_cannot_be_written_is_refused_and_invisible() {
             bytes_max: 1,
         },
         applied_seq: AtomicU64::new(0),
+        followed_at: AtomicI64::new(0),
         flush_soon: Notify::new(),
     });
     let (committer, thread) = group_commit::Committer::start(Arc::clone(&shared)).unwrap();

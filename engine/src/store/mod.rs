@@ -3,8 +3,11 @@
 pub mod backup;
 pub mod checksum;
 pub mod compact;
+mod create;
+mod documents;
 pub mod erase;
 pub mod export;
+pub mod fence;
 pub mod flush;
 pub mod history;
 pub mod import;
@@ -22,10 +25,13 @@ pub mod sweep;
 pub mod table;
 pub mod verified;
 pub mod verify;
+pub mod wal;
 
 #[cfg(test)]
 mod tests;
 
+pub use documents::Documents;
+pub use fence::Fence;
 pub use paths::TableKind;
 pub use snapshot::{Bound, ColumnStats, DataFile, Snapshot};
 pub use table::{NewFile, Table};

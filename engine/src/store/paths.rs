@@ -3,7 +3,11 @@
 //! ```text
 //! projects/<project>/<table>/_delta_log/…                 the table log
 //! projects/<project>/<table>/date=YYYY-MM-DD/<uuid>.vte.parquet   rows of one UTC day
-//! probe/<uuid>                                            self-test at start, deleted again
+//! writers/<epoch>.json                                    who may write from this epoch on
+//! wal/<epoch>/<number>.wal                                one group of the write-ahead log, when it is kept in the store
+//! event-ids/<hour>/<uuid>.ids                             ids of events acknowledged in one hour, likewise
+//! server/<name>/<version>.json                            what the server keeps in the store: projects and secrets, likewise
+//! probe/<uuid>/…                                          self-test at start, deleted again
 //! backup/<time>.json                                      in a backup: what it holds
 //! backup/files/<hash>                                     in a backup: a file of the data folder
 //! ```
@@ -152,7 +156,92 @@ pub fn backup_file(hash: &str) -> Path {
     backups().join("files").join(hash)
 }
 
-/// A probe's name.
+/// A new folder for the probes of one self-test.
 pub fn probe() -> Path {
     Path::from_iter(["probe".to_owned(), uuid::Uuid::new_v4().to_string()])
+}
+
+/// Numbers have 20 digits, so that the order of names is the order of numbers.
+fn digits(number: u64) -> String {
+    format!("{number:020}")
+}
+
+/// The number before `ending` in the last part of a name.
+fn number_before(part: &str, ending: &str) -> Option<u64> {
+    let text = part.strip_suffix(ending)?;
+    (text.len() == 20).then(|| text.parse().ok()).flatten()
+}
+
+/// The folder of the writers' entries.
+pub fn writers() -> Path {
+    Path::from("writers")
+}
+
+/// The entry of the writer that took `epoch`.
+pub fn writer(epoch: u64) -> Path {
+    Path::from_iter(["writers", &format!("{}.json", digits(epoch))])
+}
+
+/// The epoch in the name of a writer's entry.
+pub fn writer_epoch(path: &Path) -> Option<u64> {
+    number_before(path.filename()?, ".json")
+}
+
+/// The folder of the write-ahead log.
+pub fn wal() -> Path {
+    Path::from("wal")
+}
+
+/// The folder of one writer's log.
+pub fn wal_epoch(epoch: u64) -> Path {
+    Path::from_iter(["wal", &digits(epoch)])
+}
+
+/// A group of the log.
+pub fn wal_object(epoch: u64, number: u64) -> Path {
+    Path::from_iter(["wal", &digits(epoch), &format!("{}.wal", digits(number))])
+}
+
+/// Epoch and number in the name of a group.
+pub fn wal_place(path: &Path) -> Option<(u64, u64)> {
+    let mut parts = path.prefix_match(&wal())?;
+    let epoch = number_before(parts.next()?.as_ref(), "")?;
+    let number = number_before(parts.next()?.as_ref(), ".wal")?;
+    parts.next().is_none().then_some((epoch, number))
+}
+
+/// The folder of event ids.
+pub fn event_ids() -> Path {
+    Path::from("event-ids")
+}
+
+/// A new object for ids of an hour since 1970.
+pub fn new_event_ids(hour: u32) -> Path {
+    let name = format!("{}.ids", uuid::Uuid::new_v4());
+    Path::from_iter(["event-ids".to_owned(), digits(u64::from(hour)), name])
+}
+
+/// The hour in the name of an object of ids.
+pub fn event_ids_hour(path: &Path) -> Option<u32> {
+    let mut parts = path.prefix_match(&event_ids())?;
+    let hour = number_before(parts.next()?.as_ref(), "")?;
+    let is_ids = parts.next()?.as_ref().ends_with(".ids");
+    (is_ids && parts.next().is_none())
+        .then(|| u32::try_from(hour).ok())
+        .flatten()
+}
+
+/// The folder of the versions of a document of the server's.
+pub fn document(name: &str) -> Path {
+    Path::from_iter(["server", name])
+}
+
+/// One version of a document.
+pub fn document_version(name: &str, version: u64) -> Path {
+    Path::from_iter(["server", name, &format!("{}.json", digits(version))])
+}
+
+/// The version in a document's name.
+pub fn version_of_document(path: &Path) -> Option<u64> {
+    number_before(path.filename()?, ".json")
 }

@@ -5,6 +5,7 @@
 //! step as the files: whoever wonders whether rows are in the table compares numbers.
 
 use super::checksum::Checksums;
+use super::fence::{EPOCH_MARK, Fence};
 use super::log::TableLogStore;
 use super::log::seal;
 use super::snapshot::{ColumnStats, DataFile, Snapshot};
@@ -17,7 +18,7 @@ use crate::project::ProjectId;
 use deltalake_core::checkpoints;
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
 use deltalake_core::kernel::{Action, Add, EagerSnapshot, LogicalFileView, Remove, Transaction};
-use deltalake_core::logstore::LogStoreRef;
+use deltalake_core::logstore::{LogStoreRef, commit_uri_from_version};
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::{DeltaTable, DeltaTableError};
 use futures::TryStreamExt;
@@ -53,6 +54,7 @@ pub struct Table {
     log: LogStoreRef,
     state: Option<EagerSnapshot>,
     snapshot: Arc<Snapshot>,
+    fence: Option<Arc<Fence>>,
 }
 
 impl std::fmt::Debug for Table {
@@ -78,9 +80,17 @@ impl Table {
             log,
             state: None,
             snapshot: Arc::new(Snapshot::default()),
+            fence: None,
         };
         table.reload().await?;
         Ok(table)
+    }
+
+    /// The same table, which commits only while `fence` holds and marks its commits with its epoch.
+    #[must_use]
+    pub fn fenced_by(mut self, fence: Option<Arc<Fence>>) -> Self {
+        self.fence = fence;
+        self
     }
 
     /// The table as of the last commit seen.
@@ -99,6 +109,57 @@ impl Table {
             .await
             .map_err(|error| failed(&self.root, "be read", error))?;
         Ok(version.and_then(|version| u64::try_from(version).ok()).unwrap_or(0))
+    }
+
+    /// Takes the table for this process's epoch: from then on a commit of an earlier writer that is still on its way meets
+    /// ours and is refused. To be called before a mark is trusted that such a commit could move.
+    ///
+    /// # Errors
+    /// `Storage` when the log cannot be read or written, `Fenced` when a later writer was here.
+    pub async fn claim(&mut self, now_millis: i64) -> Result<()> {
+        let Some(fence) = self.fence.clone() else { return Ok(()) };
+        for _ in 0..limits::CLAIM_TRIES_MAX {
+            if self.mark(EPOCH_MARK).await? >= fence.epoch() {
+                return Ok(());
+            }
+            let operation = DeltaOperation::Write {
+                mode: SaveMode::Append,
+                partition_by: Some(vec![PARTITION_COLUMN.to_owned()]),
+                predicate: None,
+            };
+            let actions = self.schema_actions(now_millis)?;
+            match self.put(actions, operation, None).await {
+                Ok((state, _)) => {
+                    self.snapshot = Arc::new(self.read_snapshot(&state)?);
+                    self.state = Some(state);
+                }
+                // Whoever was first, the log says what is so now.
+                Err(error) => {
+                    tracing::debug!(%error, table = %self.root, "a table is taken over at another try");
+                    fence.check().await?;
+                    self.reload().await?;
+                }
+            }
+        }
+        Err(Error::storage(format!(
+            "the table {} could not be taken over from an earlier writer in {} tries",
+            self.root,
+            limits::CLAIM_TRIES_MAX
+        )))
+    }
+
+    /// Looks for commits of other processes. Returns whether there were any; costs one request when there were none.
+    ///
+    /// # Errors
+    /// `Storage` when the log cannot be read; the table is then as before.
+    pub async fn refresh(&mut self) -> Result<bool> {
+        let next = commit_uri_from_version(Some(self.next_version()));
+        match self.log.object_store(None).head(&next).await {
+            Err(object_store::Error::NotFound { .. }) => return Ok(false),
+            other => other?,
+        };
+        self.reload().await?;
+        Ok(true)
     }
 
     /// Reads the log again from the store.
@@ -129,6 +190,7 @@ impl Table {
             Ok(()) => return Ok(Arc::clone(&self.snapshot)),
             Err(error) => error,
         };
+        self.check_fence().await?;
         self.reload().await?;
         if self.mark(writer).await? >= seq {
             return Ok(Arc::clone(&self.snapshot));
@@ -138,7 +200,8 @@ impl Table {
 
     async fn try_commit(&mut self, files: &[NewFile], writer: &str, seq: u64) -> Result<()> {
         let version = i64::try_from(seq).map_err(|_| Error::internal("a WAL number beyond 63 bits"))?;
-        let mut actions = self.schema_actions(files)?;
+        let created_millis = files.iter().map(|file| file.modified_millis).max().unwrap_or(0);
+        let mut actions = self.schema_actions(created_millis)?;
         actions.extend(files.iter().map(add_action));
         let operation = DeltaOperation::Write {
             mode: SaveMode::Append,
@@ -168,9 +231,14 @@ impl Table {
         operation: DeltaOperation,
         mark: Option<Transaction>,
     ) -> Result<(EagerSnapshot, u64)> {
+        self.check_fence().await?;
         let next = self.next_version();
+        let epoch = self.fence.as_ref().map(|fence| fence.epoch());
+        let epoch = epoch.and_then(|epoch| i64::try_from(epoch).ok());
+        // Two entries with the same mark exclude each other, so a fenced writer's entry cannot follow its successor's.
+        let epoch = epoch.map(|epoch| Transaction::new(EPOCH_MARK, epoch));
         let properties = CommitProperties::default()
-            .with_application_transactions(mark.into_iter().collect())
+            .with_application_transactions(mark.into_iter().chain(epoch).collect())
             // Makes the entry's bytes unlike any rival's.
             .with_metadata([(seal::MARK.to_owned(), json!(uuid::Uuid::new_v4().to_string()))])
             .with_cleanup_expired_logs(Some(next > 0 && next.is_multiple_of(limits::LOG_CLEANUP_COMMITS)));
@@ -181,6 +249,13 @@ impl Table {
             .await
             .map_err(|error| failed(&self.root, "be committed to", error))?;
         Ok((done.snapshot().snapshot().clone(), done.version()))
+    }
+
+    async fn check_fence(&self) -> Result<()> {
+        match &self.fence {
+            None => Ok(()),
+            Some(fence) => fence.check().await,
+        }
     }
 
     /// Puts `added` in the place of `removed`, which hold the same rows, in one atomic step. The marks stay.
@@ -225,6 +300,7 @@ impl Table {
             Ok(()) => return Ok(Arc::clone(&self.snapshot)),
             Err(error) => error,
         };
+        self.check_fence().await?;
         self.reload().await?;
         let held: HashSet<&str> = self.snapshot.files.iter().map(|file| file.log_path.as_str()).collect();
         let has_added = added.iter().all(|file| held.contains(file.log_path.as_str()));
@@ -323,11 +399,10 @@ impl Table {
     }
 
     /// The actions that make the table, or give it columns it lacks.
-    fn schema_actions(&self, files: &[NewFile]) -> Result<Vec<Action>> {
+    fn schema_actions(&self, created_millis: i64) -> Result<Vec<Action>> {
         let defect =
             |error: serde_json::Error| Error::internal("a table's metadata does not convert").with_source(error);
         let Some(state) = &self.state else {
-            let created_millis = files.iter().map(|file| file.modified_millis).max().unwrap_or(0);
             let protocol = json!({"minReaderVersion": 1, "minWriterVersion": 2});
             let metadata = schema::new_metadata(self.kind, created_millis)?;
             return Ok(vec![

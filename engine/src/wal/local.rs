@@ -12,9 +12,10 @@ mod database;
 mod journal;
 mod purge;
 
+use super::index::{Hour, hour_of, is_expired};
 use super::record::{self, Record};
 use super::{EventKey, Seq, Wal};
-use crate::clock::{Clock, Micros, SECOND_MICROS};
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::metrics::Metrics;
@@ -27,7 +28,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const LAST_SEQ_KEY: &str = "last_seq";
-const HOUR_MICROS: Micros = 3_600 * SECOND_MICROS;
 /// How long healing waits for others to let go of the store.
 const HEAL_PATIENCE: Duration = Duration::from_millis(500);
 /// The folder of the store, in the data folder.
@@ -121,8 +121,8 @@ impl LocalWal {
         self
     }
 
-    fn hour_now(&self) -> u32 {
-        database::hour_of(self.clock.now_micros())
+    fn hour_now(&self) -> Hour {
+        hour_of(self.clock.now_micros())
     }
 
     fn refuse(&self) -> Error {
@@ -265,7 +265,11 @@ fn caught<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
-fn lock_folder(folder: &Path) -> Result<File> {
+/// Takes a data folder for this process, until the file is closed.
+///
+/// # Errors
+/// `Fenced` when another process holds it; `Storage` when it cannot be written.
+pub fn lock_folder(folder: &Path) -> Result<File> {
     let path = folder.join("lock");
     let at = |error: std::io::Error| Error::storage(format!("{}: {error}", path.display())).with_source(error);
     let file = File::options()
@@ -310,7 +314,7 @@ impl Wal for LocalWal {
             }
             found => found?,
         };
-        Ok(hour.is_some_and(|hour| !database::is_expired(&hour, self.hour_now())))
+        Ok(hour.is_some_and(|hour| !is_expired(&hour, self.hour_now())))
     }
 
     fn write(&self, records: Vec<Vec<u8>>, keys: &[EventKey]) -> Result<Seq> {

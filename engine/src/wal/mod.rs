@@ -1,9 +1,12 @@
 //! The write-ahead log: what is acknowledged is here first, on disk, until the tables have it.
 //!
-//! [`Wal`] is the promise, [`local`] keeps it with a folder, [`record`] is the format of one record. A log also
-//! remembers the ids of the events of the last days, because an id and its event must become durable in one step.
+//! [`Wal`] is the promise, [`local`] keeps it with a folder and `store::wal` with objects in the store, [`record`] is the
+//! format of one record. A log also remembers the ids of the events of the last days ([`index`]), because an id and its
+//! event must become durable in one step.
 
+pub mod index;
 pub mod local;
+pub mod none;
 pub mod record;
 
 #[cfg(test)]
@@ -11,7 +14,9 @@ mod tests;
 
 use crate::error::Result;
 use crate::project::ProjectId;
+use std::time::Duration;
 
+pub use index::{Hour, ScratchIndex};
 pub use local::LocalWal;
 pub use record::{EncodedEvents, Record};
 
@@ -32,6 +37,11 @@ impl EventKey {
         let mut key = [0; 16];
         hasher.finalize_xof().fill(&mut key);
         Self(key)
+    }
+
+    /// The key with these bytes, as [`EventKey::as_bytes`] gave them.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
     }
 
     /// The bytes.
@@ -95,4 +105,19 @@ pub trait Wal: Send + Sync + std::fmt::Debug {
     fn index_bytes(&self) -> u64 {
         0
     }
+
+    /// Least time between the beginnings of two writes: requests that come meanwhile are one group. Zero where a write
+    /// costs nothing but its own time.
+    fn group_interval(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Whether another process may have written this log before, and may still be on its way to a table: the tables must be
+    /// claimed before their marks are trusted.
+    fn outlives_its_writer(&self) -> bool {
+        false
+    }
+
+    /// Ends a write that waits for a store which does not answer. The log takes nothing more.
+    fn stop(&self) {}
 }

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, SecondsFormat};
+use engine::Role;
 use engine::health::{Part, Severity, Trouble};
 use serde_json::{Value, json};
 
@@ -19,15 +20,42 @@ pub(crate) async fn alive() -> impl IntoResponse {
     answer(StatusCode::OK, &json!({"health": "HEALTH"}))
 }
 
-/// 200 and `HEALTH`, or 503 and `DOWN`; `problems` lists what is wrong when something is, warnings included.
+/// 200 and `HEALTH`, or 503 and `DOWN`; `problems` lists what is wrong when something is, warnings included. `role` is
+/// there when this server is not the writer; a follower says for how long it has not seen the store.
 pub(super) async fn ready(State(app): State<SharedApp>) -> Response {
     let mut troubles = app.engine.health().troubles();
     troubles.extend(of_models(&app));
-    readiness(&troubles)
+    let role = app.engine.role();
+    if let Role::Fenced { reason } = &role {
+        let now = app.clock().now_micros();
+        troubles.push(Trouble {
+            part: Part::Writer,
+            severity: Severity::NotReady,
+            reason: reason.clone(),
+            since: now,
+            last: now,
+        });
+    }
+    let (status, mut body) = told(&troubles);
+    match role {
+        // As Cube says it, and no more.
+        Role::Writer { .. } => {}
+        Role::Fenced { .. } => body["role"] = json!("fenced"),
+        Role::Follower { looked_at } => {
+            body["role"] = json!("follower");
+            body["behind_ms"] = json!((app.clock().now_micros() - looked_at).max(0) / 1000);
+        }
+    }
+    answer(status, &body)
 }
 
 /// The answer of `/readyz` while these troubles last.
 pub(crate) fn readiness(troubles: &[Trouble]) -> Response {
+    let (status, body) = told(troubles);
+    answer(status, &body)
+}
+
+fn told(troubles: &[Trouble]) -> (StatusCode, Value) {
     let is_ready = troubles.iter().all(|trouble| trouble.severity < Severity::NotReady);
     let (status, health) = match is_ready {
         true => (StatusCode::OK, "HEALTH"),
@@ -37,7 +65,7 @@ pub(crate) fn readiness(troubles: &[Trouble]) -> Response {
     if !troubles.is_empty() {
         body["problems"] = troubles.iter().map(problem).collect();
     }
-    answer(status, &body)
+    (status, body)
 }
 
 fn problem(trouble: &Trouble) -> Value {

@@ -3,6 +3,7 @@
 pub mod context;
 pub mod jwks;
 pub mod jwt;
+pub mod kept;
 pub mod operator;
 pub mod projects;
 pub mod scopes;
@@ -10,6 +11,7 @@ pub mod secrets;
 pub mod write_key;
 
 pub use context::SecurityContext;
+pub use kept::Kept;
 pub use projects::{Project, Projects, Retention};
 pub use scopes::Scope;
 pub use secrets::Secrets;

@@ -202,6 +202,30 @@ impl Projects {
     }
 }
 
+/// The projects of both files: what `local` adds to `theirs`. A write key that both gave away stays with `theirs`.
+///
+/// # Errors
+/// When one of them is no list of projects.
+pub(super) fn merged(theirs: &[u8], local: &[u8]) -> io::Result<Vec<u8>> {
+    let mut all: File = serde_json::from_slice(theirs)?;
+    let local: File = serde_json::from_slice(local)?;
+    for mut project in local.projects {
+        let is_taken = |key: &String| {
+            let others = all.projects.iter().filter(|other| other.id != project.id);
+            others.into_iter().any(|other| other.write_keys.contains(key))
+        };
+        project.write_keys.retain(|key| !is_taken(key));
+        match all.projects.iter_mut().find(|known| known.id == project.id) {
+            Some(known) => {
+                project.write_keys.retain(|key| !known.write_keys.contains(key));
+                known.write_keys.append(&mut project.write_keys);
+            }
+            None => all.projects.push(project),
+        }
+    }
+    Ok(serde_json::to_vec_pretty(&all)?)
+}
+
 fn stamp(path: &Path) -> Stamp {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))

@@ -35,7 +35,7 @@ impl Secrets {
     pub fn open(settings: &Settings) -> io::Result<Self> {
         let signing = match &settings.api_secret {
             Some(secret) => secret.clone(),
-            None => read_or_make(&settings.data_dir.join("secret"))?,
+            None => read_or_make(&settings.data_dir.join("secret"), settings.read_only)?,
         };
         Ok(Self {
             signing,
@@ -89,13 +89,19 @@ impl Secrets {
     }
 }
 
-fn read_or_make(path: &Path) -> io::Result<Secret> {
+fn read_or_make(path: &Path, read_only: bool) -> io::Result<Secret> {
     match std::fs::read_to_string(path) {
         Ok(text) if text.trim().is_empty() => Err(io::Error::other(format!(
             "{} is empty: delete it to have a secret made, or write one into it",
             path.display()
         ))),
         Ok(text) => Ok(Secret::new(text.trim())),
+        // Tokens are made with the writer's secret: one of its own would only make them fail later.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && read_only => Err(io::Error::other(format!(
+            "a server that only reads needs the secret of the one that writes: set api_secret to it, or name its data \
+             folder (there is no {}), or set `wal: store` when the writer has that",
+            path.display()
+        ))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let mut bytes = [0; SECRET_BYTES];
             fill_random(&mut bytes)?;

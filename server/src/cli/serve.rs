@@ -31,12 +31,13 @@ async fn serve(context: &Context) -> Outcome {
 
 /// Opens everything, and prints what an operator needs.
 async fn open(settings: &Settings) -> Result<SharedApp, Failed> {
-    let is_first_start = !settings.data_dir.join("projects.json").exists();
     let app = App::open(settings.clone(), Arc::new(SystemClock)).await?;
-    if app.projects.list().is_empty() {
-        project::make_first(&app.projects)?;
-    }
+    let is_first_start = app.projects.list().is_empty() && !app.settings.read_only;
     if is_first_start {
+        project::make_first(&app.projects)?;
+        if let Some(kept) = &app.kept {
+            kept.sync().await?;
+        }
         say(&wiring::sheet(
             &app.settings,
             &app.projects.list(),

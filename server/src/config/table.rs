@@ -4,7 +4,7 @@ use super::parse::{
     base_path, days, disk_reserve, flag, http_url, list, memory, non_empty, number, optional, pairs, positive, size,
     socket_address, store_url,
 };
-use super::{LogFormat, Secret, Settings};
+use super::{LogFormat, Secret, Settings, Wal};
 use crate::auth::Scope;
 use engine::ingest::DiskReserve;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -49,6 +49,10 @@ impl Settings {
             data_dir: PathBuf::new(),
             store: None,
             store_options: Vec::new(),
+            wal: Wal::Local,
+            wal_interval_ms: 0,
+            read_only: false,
+            follow_interval_ms: 0,
             models_dir: None,
             api_secret: None,
             api_secrets_previous: Vec::new(),
@@ -124,6 +128,29 @@ settings! {
     "store_options", ["TALLY_STORE_OPTIONS"], "", "KEY=VALUE,…", true,
     "Options of the object store, such as `aws_region=eu-central-1`. Variables that begin with AWS_, GOOGLE_ or AZURE_ are read as well and give way to these.",
     |s, v| { s.store_options = pairs(v)?; Ok(()) };
+
+    "wal", ["TALLY_WAL"], "local", "PLACE", false,
+    "Where the write-ahead log is kept: `local` in `data_dir`, or `store`. With `store` an event is acknowledged when it is in the object store, and `data_dir` may be lost at any time: projects, secret and salt are kept in the store too.",
+    |s, v| {
+        s.wal = match v {
+            "local" => Wal::Local,
+            "store" => Wal::Store,
+            _ => return Err("write `local` or `store`".to_owned()),
+        };
+        Ok(())
+    };
+
+    "wal_interval_ms", ["TALLY_WAL_INTERVAL_MS"], "250", "MILLISECONDS", false,
+    "With `wal: store`: least time between two groups of events, each of which is one request to the store. An idle server does not wait; a busy one acknowledges after up to this time and the store's own.",
+    |s, v| { s.wal_interval_ms = number(v)?; Ok(()) };
+
+    "read_only", ["TALLY_READ_ONLY"], "false", "BOOL", false,
+    "Whether this server is a follower: it answers queries from what another server has committed to the same store, and takes no events.",
+    |s, v| { s.read_only = flag(v)?; Ok(()) };
+
+    "follow_interval_ms", ["TALLY_FOLLOW_INTERVAL_MS"], "1000", "MILLISECONDS", false,
+    "With `read_only`: time between two looks for new commits, two small requests to the store for each project that is asked for.",
+    |s, v| { s.follow_interval_ms = positive(v)?; Ok(()) };
 
     "models_dir", ["TALLY_MODELS_DIR", "CUBEJS_SCHEMA_PATH"], "", "FOLDER", false,
     "Folder of your cubes and funnels (`*.yml`, `*.yaml`), read again when a file changes. Without it: the folder `models` in `data_dir`.",

@@ -9,6 +9,8 @@ use serde_json::json;
 
 fn options(folder: &std::path::Path, models: &std::path::Path) -> EngineOptions {
     EngineOptions {
+        mode: crate::Mode::LocalWal,
+        instance: "test".to_owned(),
         store_url: "memory:".to_owned(),
         store_options: Vec::new(),
         data_dir: folder.to_owned(),

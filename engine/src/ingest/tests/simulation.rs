@@ -135,6 +135,7 @@ impl World {
                 clock,
                 admission: Admission::new(1 << 20),
                 projects: Projects::default(),
+                fence: None,
                 metrics,
                 health,
                 compaction: CompactionBudget::new(1 << 24),
@@ -145,6 +146,7 @@ impl World {
                     bytes_max: 1 << 18,
                 },
                 applied_seq: AtomicU64::new(0),
+                followed_at: AtomicI64::new(0),
                 flush_soon: Notify::new(),
             });
             match replay(&shared).await {

@@ -13,6 +13,7 @@ mod tests;
 use super::paths;
 use crate::error::{Error, Result};
 use crate::limits;
+use futures::TryStreamExt;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
@@ -99,6 +100,24 @@ const BACKENDS: &[Backend] = &[
 /// # Errors
 /// `Invalid` for a URL or option that is not understood, `Storage` when the store does not answer or fails the test.
 pub async fn open(url: &str, options: &Options) -> Result<Arc<dyn ObjectStore>> {
+    let (backend, parsed) = backend_of(url)?;
+    let store = (backend.open)(&parsed, options)?;
+    if backend.is_probed {
+        probe(&store, url).await?;
+    }
+    Ok(store)
+}
+
+/// As [`open`], for a process that only reads: the store is not put to the test, and nothing is written.
+///
+/// # Errors
+/// `Invalid` for a URL or option that is not understood.
+pub fn open_to_read(url: &str, options: &Options) -> Result<Arc<dyn ObjectStore>> {
+    let (backend, parsed) = backend_of(url)?;
+    (backend.open)(&parsed, options)
+}
+
+fn backend_of(url: &str) -> Result<(&'static Backend, Url)> {
     let examples = || {
         let examples: Vec<&str> = BACKENDS.iter().map(|backend| backend.example).collect();
         examples.join(", ")
@@ -116,11 +135,7 @@ pub async fn open(url: &str, options: &Options) -> Result<Arc<dyn ObjectStore>> 
             examples()
         ))
     })?;
-    let store = (backend.open)(&parsed, options)?;
-    if backend.is_probed {
-        probe(&store, url).await?;
-    }
-    Ok(store)
+    Ok((backend, parsed))
 }
 
 /// Whether the store at `url` is reached over a network: its blocks are worth keeping on this machine.
@@ -160,27 +175,67 @@ fn below_prefix(url: &Url, store: impl ObjectStore) -> Result<Arc<dyn ObjectStor
     })
 }
 
-/// Puts the same new object twice; the second put must be refused.
+/// Shows that the store keeps the promises that commits and the log rest on: put-if-absent, and that whoever reads or lists
+/// after a put or a delete sees it.
 async fn probe(store: &Arc<dyn ObjectStore>, url: &str) -> Result<()> {
-    let name = paths::probe();
-    let create = || PutOptions::from(PutMode::Create);
-    let refused = |error: object_store::Error| {
-        Error::storage(format!(
-            "the store {url} does not take a write: {error}; check its address, credentials and rights"
-        ))
-        .with_source(error)
+    let folder = paths::probe();
+    let name = folder.clone().join("0");
+    let tested = probe_in(store, url, &folder, &name).await;
+    if tested.is_err()
+        && let Err(error) = store.delete(&name).await
+    {
+        tracing::debug!(%name, %error, "the probe object could not be deleted; it is harmless");
+    }
+    tested
+}
+
+async fn probe_in(store: &Arc<dyn ObjectStore>, url: &str, folder: &Path, name: &Path) -> Result<()> {
+    let refused = |what: &'static str| {
+        move |error: object_store::Error| {
+            Error::storage(format!(
+                "the store {url} does not {what}: {error}; check its address, credentials and rights (it must allow to \
+                 put, get, list and delete)"
+            ))
+            .with_source(error)
+        }
     };
-    store.put_opts(&name, "tally".into(), create()).await.map_err(refused)?;
-    let second = store.put_opts(&name, "tally again".into(), create()).await;
-    if let Err(error) = store.delete(&name).await {
-        tracing::warn!(%name, %error, "the probe object could not be deleted; it is harmless");
+    let broken = |what: &str| {
+        Error::storage(format!(
+            "the store {url} {what}; acknowledged events could be lost that way, so Tally does not use it: update the \
+             service or choose another"
+        ))
+    };
+    let create = || PutOptions::from(PutMode::Create);
+    let put = store.put_opts(name, "tally".into(), create()).await;
+    put.map_err(refused("take a write"))?;
+    match store.put_opts(name, "tally again".into(), create()).await {
+        Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {}
+        Ok(_) => {
+            return Err(broken(
+                "overwrites an object that it was told to create only if absent (If-None-Match)",
+            ));
+        }
+        Err(error) => return Err(refused("take a write")(error)),
     }
-    match second {
-        Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(()),
-        Ok(_) => Err(Error::storage(format!(
-            "the store {url} overwrites an object that it was told to create only if absent (If-None-Match); two \
-             writers would destroy each other's commits, so Tally does not use it: update the service or choose another"
-        ))),
-        Err(error) => Err(refused(error)),
+    let read = store.get(name).await.map_err(refused("give back what was put"))?;
+    let read = read.bytes().await.map_err(refused("give back what was put"))?;
+    if read != "tally" {
+        return Err(broken("gives back other bytes than were put"));
     }
+    let list = async || -> object_store::Result<Vec<Path>> {
+        store
+            .list(Some(folder))
+            .map_ok(|object| object.location)
+            .try_collect()
+            .await
+    };
+    if list().await.map_err(refused("list"))? != [name.clone()] {
+        return Err(broken("does not list an object that was put a moment before"));
+    }
+    store.delete(name).await.map_err(refused("delete"))?;
+    let is_gone = matches!(store.head(name).await, Err(object_store::Error::NotFound { .. }));
+    if !is_gone || !list().await.map_err(refused("list"))?.is_empty() {
+        return Err(broken("still shows an object that was deleted a moment before"));
+    }
+    Ok(())
 }

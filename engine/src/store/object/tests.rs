@@ -114,67 +114,96 @@ async fn urls_choose_their_backend_or_say_what_is_possible() {
     assert!(error.message().contains("aws_regoin"), "{error}");
 }
 
+/// A store that breaks one promise.
+#[derive(Debug)]
+struct Careless {
+    inner: InMemory,
+    breaks: Promise,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Promise {
+    PutIfAbsent,
+    ListAfterPut,
+    Delete,
+    None,
+}
+
+impl std::fmt::Display for Careless {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Careless")
+    }
+}
+
+#[async_trait::async_trait]
+impl ObjectStore for Careless {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: object_store::PutPayload,
+        opts: PutOptions,
+    ) -> object_store::Result<object_store::PutResult> {
+        match self.breaks {
+            Promise::PutIfAbsent => self.inner.put(location, payload).await,
+            _ => self.inner.put_opts(location, payload, opts).await,
+        }
+    }
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        opts: object_store::PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, opts).await
+    }
+    async fn get_opts(
+        &self,
+        location: &Path,
+        options: object_store::GetOptions,
+    ) -> object_store::Result<object_store::GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+    fn delete_stream(
+        &self,
+        locations: futures::stream::BoxStream<'static, object_store::Result<Path>>,
+    ) -> futures::stream::BoxStream<'static, object_store::Result<Path>> {
+        match self.breaks {
+            Promise::Delete => locations,
+            _ => self.inner.delete_stream(locations),
+        }
+    }
+    fn list(
+        &self,
+        prefix: Option<&Path>,
+    ) -> futures::stream::BoxStream<'static, object_store::Result<object_store::ObjectMeta>> {
+        match self.breaks {
+            Promise::ListAfterPut => Box::pin(futures::stream::empty()),
+            _ => self.inner.list(prefix),
+        }
+    }
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<object_store::ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+    async fn copy_opts(&self, from: &Path, to: &Path, options: object_store::CopyOptions) -> object_store::Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
 #[tokio::test]
-async fn a_store_that_ignores_put_if_absent_is_refused() {
-    #[derive(Debug)]
-    struct Careless(InMemory);
-    impl std::fmt::Display for Careless {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("Careless")
-        }
+async fn a_store_that_breaks_a_promise_is_refused_with_the_reason() {
+    let careless = |breaks| -> Arc<dyn ObjectStore> {
+        let inner = InMemory::new();
+        Arc::new(Careless { inner, breaks })
+    };
+    for (breaks, reason) in [
+        (Promise::PutIfAbsent, "If-None-Match"),
+        (Promise::ListAfterPut, "does not list"),
+        (Promise::Delete, "still shows"),
+    ] {
+        let error = probe(&careless(breaks), "s3://careless").await.unwrap_err();
+        assert!(error.message().contains(reason), "{breaks:?}: {error}");
+        assert!(error.message().contains("s3://careless"), "{error}");
     }
-    #[async_trait::async_trait]
-    impl ObjectStore for Careless {
-        async fn put_opts(
-            &self,
-            location: &Path,
-            payload: object_store::PutPayload,
-            _: PutOptions,
-        ) -> object_store::Result<object_store::PutResult> {
-            self.0.put(location, payload).await
-        }
-        async fn put_multipart_opts(
-            &self,
-            location: &Path,
-            opts: object_store::PutMultipartOptions,
-        ) -> object_store::Result<Box<dyn MultipartUpload>> {
-            self.0.put_multipart_opts(location, opts).await
-        }
-        async fn get_opts(
-            &self,
-            location: &Path,
-            options: object_store::GetOptions,
-        ) -> object_store::Result<object_store::GetResult> {
-            self.0.get_opts(location, options).await
-        }
-        fn delete_stream(
-            &self,
-            locations: futures::stream::BoxStream<'static, object_store::Result<Path>>,
-        ) -> futures::stream::BoxStream<'static, object_store::Result<Path>> {
-            self.0.delete_stream(locations)
-        }
-        fn list(
-            &self,
-            prefix: Option<&Path>,
-        ) -> futures::stream::BoxStream<'static, object_store::Result<object_store::ObjectMeta>> {
-            self.0.list(prefix)
-        }
-        async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<object_store::ListResult> {
-            self.0.list_with_delimiter(prefix).await
-        }
-        async fn copy_opts(
-            &self,
-            from: &Path,
-            to: &Path,
-            options: object_store::CopyOptions,
-        ) -> object_store::Result<()> {
-            self.0.copy_opts(from, to, options).await
-        }
-    }
-    let careless: Arc<dyn ObjectStore> = Arc::new(Careless(InMemory::new()));
-    let error = probe(&careless, "s3://careless").await.unwrap_err();
-    assert!(error.message().contains("If-None-Match"), "{error}");
-    let careful: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let careful = careless(Promise::None);
     probe(&careful, "s3://careful").await.unwrap();
     let left: Vec<_> = careful.list(None).try_collect().await.unwrap();
     assert!(left.is_empty(), "the probe cleans up");

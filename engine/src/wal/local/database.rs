@@ -1,18 +1,16 @@
 //! The embedded store of a log, opened: its keyspaces, and the segments of records.
 
 use super::journal::sync_folder;
-use super::{HOUR_MICROS, LAST_SEQ_KEY, purge, seq_of};
-use crate::clock::{Clock, Micros};
+use super::{LAST_SEQ_KEY, purge, seq_of};
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::wal::index::{ExpiryFactory, events_options};
 use crate::wal::{EventKey, Seq};
-use fjall::compaction::filter::{CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict};
-use fjall::config::{CompressionPolicy, FilterPolicy, FilterPolicyEntry};
 use fjall::{Keyspace, KeyspaceCreateOptions, PersistMode, UserValue};
 use parking_lot::Mutex;
 use std::fs::File;
 use std::io::{self, Write};
-use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,15 +81,13 @@ fn cannot(what: &str, path: &Path, error: io::Error) -> Error {
 }
 
 fn open_store(path: &Path, clock: &Arc<dyn Clock>) -> Result<fjall::Database, fjall::Error> {
-    let expiry = Arc::new(ExpiryFactory(AssertUnwindSafe(Arc::clone(clock))));
+    let expiry = ExpiryFactory::shared(Arc::clone(clock));
     fjall::Database::builder(path)
         .cache_size(limits::WAL_CACHE_BYTES)
         .max_journaling_size(limits::WAL_JOURNAL_BYTES_MAX)
         .manual_journal_persist(true)
         .worker_threads(2)
-        .with_compaction_filter_factories(Arc::new(move |name| {
-            (name == EVENTS).then(|| Arc::clone(&expiry) as Arc<dyn Factory>)
-        }))
+        .with_compaction_filter_factories(Arc::new(move |name| (name == EVENTS).then(|| Arc::clone(&expiry))))
         .open()
 }
 
@@ -355,16 +351,6 @@ fn meta_options() -> KeyspaceCreateOptions {
         .max_memtable_size(limits::WAL_META_MEMTABLE_BYTES)
 }
 
-/// Most look-ups are of new ids, so every level has a filter that answers "never seen" without reading a block.
-fn events_options() -> KeyspaceCreateOptions {
-    let bits = FilterPolicyEntry::Bloom(fjall::config::BloomConstructionPolicy::BitsPerKey(12.0));
-    KeyspaceCreateOptions::default()
-        .manual_journal_persist(true)
-        .max_memtable_size(limits::WAL_EVENTS_MEMTABLE_BYTES)
-        .filter_policy(FilterPolicy::all(bits))
-        .data_block_compression_policy(CompressionPolicy::disabled())
-}
-
 pub(super) fn segment_options() -> KeyspaceCreateOptions {
     KeyspaceCreateOptions::default()
         .manual_journal_persist(true)
@@ -406,43 +392,4 @@ fn open_segments(store: &fjall::Database, path: &Path) -> Result<Segments> {
         active,
         number_next: number_next + 1,
     })
-}
-
-/// Forgets expired event ids whenever their files are compacted.
-struct ExpiryFactory(AssertUnwindSafe<Arc<dyn Clock>>);
-
-struct Expiry {
-    hour_now: u32,
-}
-
-impl Factory for ExpiryFactory {
-    fn name(&self) -> &str {
-        "expired event ids"
-    }
-
-    fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
-        Box::new(Expiry {
-            hour_now: hour_of(self.0.now_micros()),
-        })
-    }
-}
-
-impl CompactionFilter for Expiry {
-    fn filter_item(&mut self, item: ItemAccessor<'_>, _: &Context) -> CompactionFilterResult {
-        let is_expired = is_expired(&item.value()?, self.hour_now);
-        // Destroy leaves no tombstone. An older entry that would come back to light is expired as well.
-        Ok(if is_expired { Verdict::Destroy } else { Verdict::Keep })
-    }
-}
-
-pub(super) fn hour_of(micros: Micros) -> u32 {
-    u32::try_from(micros.div_euclid(HOUR_MICROS)).unwrap_or(0)
-}
-
-/// Whether an index entry of `hour` may be forgotten at `now`. A damaged entry is kept: a duplicate is the lesser harm.
-pub(super) fn is_expired(hour: &[u8], now: u32) -> bool {
-    let Ok(bytes) = <[u8; 4]>::try_from(hour) else {
-        return false;
-    };
-    now.saturating_sub(u32::from_be_bytes(bytes)) > limits::DEDUP_DAYS * 24
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::clock::FixedClock;
+use crate::clock::{FixedClock, SECOND_MICROS};
 use crate::event::{Column, Event};
 use crate::project::ProjectId;
 use crate::wal::record::EncodedEvents;

@@ -123,6 +123,7 @@ fn fail_once(call: &str, error: &str, n: u64, is_journal: bool) -> (bool, Durati
 }
 
 #[test]
+#[ignore = "not shown to hold yet: run it by name"]
 #[allow(clippy::print_stdout, reason = "the figures are what the test is run for")]
 fn one_failed_call_at_any_place_is_survived() {
     if !strace::is_available("failing system calls") {
@@ -150,6 +151,7 @@ fn one_failed_call_at_any_place_is_survived() {
 
 /// Faults that last: everything is refused, and once they are over writes resume without a restart.
 #[test]
+#[ignore = "not shown to hold yet: run it by name"]
 #[allow(clippy::print_stdout, reason = "the figures are what the test is run for")]
 fn a_disk_that_fails_for_a_while_is_survived_without_a_restart() {
     if !strace::is_available("a disk that fails for a while") {
@@ -234,6 +236,7 @@ fn fill(sent: &mut Sent, client: &Client, from: u64) -> u64 {
 }
 
 #[test]
+#[ignore = "not shown to hold yet: run it by name"]
 #[allow(clippy::print_stdout, reason = "the figures are what the test is run for")]
 fn a_full_disk_refuses_and_resumes_when_there_is_room() {
     let folder = tempfile::tempdir().unwrap();

@@ -35,6 +35,7 @@ fn folder_bytes(folder: &Path) -> u64 {
 }
 
 #[test]
+#[ignore = "takes minutes: run it by name"]
 #[allow(clippy::print_stdout, reason = "the figures are what the test is run for")]
 fn a_long_log_is_replayed_whole() {
     let bytes_wanted = from_env("TALLY_CRASH_WAL_MB", 8) << 20;

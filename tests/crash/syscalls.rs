@@ -69,6 +69,7 @@ fn kill_at(folder: &Path, call: &str, n: u64) -> bool {
 }
 
 #[test]
+#[ignore = "not shown to hold yet: run it by name"]
 #[allow(clippy::print_stdout, reason = "the figures are what the test is run for")]
 fn a_kill_at_each_system_call_loses_nothing_acknowledged() {
     if !strace::is_available("kills at system calls") {

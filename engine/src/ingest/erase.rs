@@ -85,9 +85,11 @@ impl ErasedTable {
         self.rows + self.old_rows + self.log_objects + self.mentions > 0
     }
 
-    /// What is left of what had come by the instant asked for.
+    /// What is left of what had come by the instant asked for. While rows are there that came later, the log names the
+    /// visitor because of them.
     pub fn remaining(&self) -> u64 {
-        self.rows + self.old_rows - self.later + self.log_objects
+        let log_objects = if self.later == 0 { self.log_objects } else { 0 };
+        self.rows + self.old_rows - self.later + log_objects
     }
 }
 

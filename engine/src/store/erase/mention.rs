@@ -71,7 +71,8 @@ impl Needle {
         let Some(deeper) = depth.checked_sub(1) else {
             return false;
         };
-        let is_coded = |c: char| c.is_ascii_alphanumeric() || "+/-_=".contains(c);
+        // Padding is not needed, and a sign of equality stands before a value in an address.
+        let is_coded = |c: char| c.is_ascii_alphanumeric() || "+/-_".contains(c);
         let runs = text.split(|c| !is_coded(c)).filter(|run| run.len() >= BASE64_CHARS_MIN);
         runs.flat_map(|run| CODINGS.iter().map(move |coding| coding.decode(run)))
             .filter_map(|decoded| String::from_utf8(decoded.ok()?).ok())

@@ -67,6 +67,8 @@ enum Action {
     /// Copies all data, projects and models into a folder or bucket; works while the server runs
     Backup(backup::BackupOptions),
     /// Restores a backup, or an earlier state that it holds, into empty places
+    // Its own `--version` is a version of a table.
+    #[command(disable_version_flag = true)]
     Restore(backup::RestoreOptions),
     /// Writes events as Parquet, NDJSON, CSV or an Arrow stream; works while the server runs
     Export(export::Options),

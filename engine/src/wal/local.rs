@@ -22,12 +22,15 @@ use crate::metrics::Metrics;
 use database::{Database, Group};
 use parking_lot::{Mutex, RwLock};
 use std::fs::{File, TryLockError};
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const LAST_SEQ_KEY: &str = "last_seq";
+/// Bytes that the disk must take before the log is opened again: some groups.
+const PROBE_BYTES: usize = 256 * 1024;
 /// How long healing waits for others to let go of the store.
 const HEAL_PATIENCE: Duration = Duration::from_millis(500);
 /// The folder of the store, in the data folder.
@@ -219,6 +222,7 @@ impl LocalWal {
 
     fn reopen(&self, last_seq: Seq) -> Result<Database> {
         let path = self.folder.join(STORE);
+        self.probe()?;
         journal::rewrite(&path, Some(last_seq))?;
         database::renew_pointers(&path)?;
         let database = Database::open(&path, &self.clock)?;
@@ -232,6 +236,19 @@ impl LocalWal {
         }
         let _ = std::fs::remove_file(self.folder.join(SUSPECT));
         Ok(database)
+    }
+
+    /// Whether the disk takes anything at all. Without it, to read the whole log again for a try would be in vain.
+    fn probe(&self) -> Result<()> {
+        let path = self.folder.join("wal.probe");
+        let tried = File::create(&path).and_then(|mut file| {
+            file.write_all(&[0xa5; PROBE_BYTES])?;
+            file.sync_all()
+        });
+        let _ = std::fs::remove_file(&path);
+        tried.map_err(|error| {
+            Error::storage(format!("{} takes no file: {error}", self.folder.display())).with_source(error)
+        })
     }
 
     /// Work that may wait: a failure of it makes the log heal, and the work is done another time.

@@ -227,6 +227,7 @@ fn next(input: &mut impl Read, left: u64) -> io::Result<Option<Batch>> {
         left,
         read: 0,
         hasher: Xxh3::new(),
+        buffer: Vec::new(),
     };
     match input.batch() {
         Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) => Ok(None),
@@ -239,6 +240,7 @@ struct Input<'a, R> {
     left: u64,
     read: u64,
     hasher: Xxh3,
+    buffer: Vec<u8>,
 }
 
 impl<R: Read> Input<'_, R> {
@@ -272,41 +274,37 @@ impl<R: Read> Input<'_, R> {
 
     /// The value of the last record number when the item is that.
     fn item(&mut self) -> io::Result<Option<Seq>> {
-        let [_kind, _compression] = self.array()?;
-        let _keyspace: [u8; 8] = self.array()?;
-        let key_length = u16::from_le_bytes(self.array()?);
-        let _length: [u8; 4] = self.array()?;
-        let stored_length = u32::from_le_bytes(self.array()?);
-        let key = self.bytes(key_length.into())?;
-        let value = self.bytes(u64::from(stored_length))?;
+        // Kind, compression, keyspace and the length before compression come first, and are of no interest here.
+        let [_, _, _, _, _, _, _, _, _, _, key0, key1, _, _, _, _, stored @ ..] = self.array::<20>()?;
+        let key_length = usize::from(u16::from_le_bytes([key0, key1]));
+        let stored_length = u64::from(u32::from_le_bytes(stored));
+        self.bytes(key_length as u64 + stored_length)?;
+        let (key, value) = self.buffer.split_at_checked(key_length).unwrap_or_default();
         let is_last_seq = key == LAST_SEQ_KEY.as_bytes();
-        Ok(<[u8; 8]>::try_from(value)
-            .ok()
-            .filter(|_| is_last_seq)
-            .map(Seq::from_be_bytes))
+        let seq = <[u8; 8]>::try_from(value).ok().map(Seq::from_be_bytes);
+        Ok(seq.filter(|_| is_last_seq))
     }
 
     fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
         let mut bytes = [0; N];
         self.from.read_exact(&mut bytes)?;
-        self.count(&bytes);
+        self.read += N as u64;
+        self.hasher.update(&bytes);
         Ok(bytes)
     }
 
-    fn bytes(&mut self, length: u64) -> io::Result<Vec<u8>> {
+    /// The next bytes, into the buffer.
+    fn bytes(&mut self, length: u64) -> io::Result<()> {
         // A damaged length must not ask for more memory than the file has bytes.
         if length > self.left.saturating_sub(self.read) {
             return Err(ErrorKind::UnexpectedEof.into());
         }
-        let mut bytes = vec![0; usize::try_from(length).map_err(|_| ErrorKind::InvalidData)?];
-        self.from.read_exact(&mut bytes)?;
-        self.count(&bytes);
-        Ok(bytes)
-    }
-
-    fn count(&mut self, bytes: &[u8]) {
-        self.read += bytes.len() as u64;
-        self.hasher.update(bytes);
+        let length = usize::try_from(length).map_err(|_| ErrorKind::InvalidData)?;
+        self.buffer.resize(length, 0);
+        self.from.read_exact(&mut self.buffer)?;
+        self.read += length as u64;
+        self.hasher.update(&self.buffer);
+        Ok(())
     }
 }
 

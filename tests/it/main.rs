@@ -14,6 +14,7 @@ mod cube;
 mod cube_conformance;
 mod cube_generated;
 mod funnels;
+mod golden;
 mod graphql;
 mod hostile;
 mod ingest;

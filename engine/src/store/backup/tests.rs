@@ -134,8 +134,13 @@ async fn is_whole(store: &Arc<dyn ObjectStore>, project: &ProjectId) {
 #[ignore = "takes minutes in a debug build: run it by name"]
 async fn any_of_the_last_commits_comes_back() {
     let mut fixture = Fixture::new().await;
-    // Beyond a checkpoint, with a merge on the way.
-    for n in 0..110 {
+    // Beyond a checkpoint, with a merge on the way. Commits without files are quick.
+    for _ in 0..80 {
+        fixture.seq += 1;
+        fixture.table.commit(&[], "w", fixture.seq).await.unwrap();
+        fixture.versions.push(BTreeSet::new());
+    }
+    for n in 80..110 {
         fixture.flush().await;
         if n == 100 {
             fixture.merge().await;
@@ -143,7 +148,7 @@ async fn any_of_the_last_commits_comes_back() {
     }
     let to: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let done = fixture.backup(&to, 0).await.unwrap();
-    assert_eq!((done.tables, done.rows), (1, 330));
+    assert_eq!((done.tables, done.rows), (1, 90));
     let manifest = restore::choose(&to, &Wanted::default()).await.unwrap();
     let versions: Vec<u64> = manifest.tables[0]
         .restorable

@@ -269,11 +269,20 @@ impl Engine {
         let project = self.shared.projects.get(project);
         let view = project.view(&self.shared.store, &self.shared.clock);
         let deadline = Duration::from_secs(limits::QUERY_SECONDS_MAX);
-        tokio::time::timeout(deadline, view).await.unwrap_or_else(|_| {
+        let view = tokio::time::timeout(deadline, view).await.unwrap_or_else(|_| {
             let text =
                 "the project's tables could not be opened in time: the object store is slow to answer; try again";
             Err(Error::new(ErrorKind::Unavailable, text))
-        })
+        })?;
+        Ok(self.through_cache(view))
+    }
+
+    /// The same view with its data files read through the cache of blocks, where there is one.
+    fn through_cache(&self, mut view: ProjectView) -> ProjectView {
+        if let Some(cache) = &self.cache {
+            view.store = Arc::new(cache.clone());
+        }
+        view
     }
 
     /// Answers a query of a project from everything that was acknowledged before the call. Dropping the future stops it.

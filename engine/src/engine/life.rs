@@ -66,7 +66,8 @@ impl Engine {
             AsOf::Instant(at) => history::AsOf::Instant(at),
             AsOf::Version(version) => history::AsOf::Version(version),
         };
-        self.shared.view_as_of(project, as_of).await
+        let view = self.shared.view_as_of(project, as_of).await?;
+        Ok(self.through_cache(view))
     }
 
     /// Shows the rejected events of a project to `each`, some at a time; what is buffered is flushed first. `each` may

@@ -178,7 +178,6 @@ async fn stored(engine: &Engine, range: std::ops::Range<usize>) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the scratch index of event ids is missing when the second machine opens: to be mended"]
 async fn a_lost_machine_loses_nothing_that_is_in_the_store() {
     let store = Arc::new(Gate::default());
     let first = Machine::new(&store);
@@ -189,7 +188,8 @@ async fn a_lost_machine_loses_nothing_that_is_in_the_store() {
     assert_eq!(counts(&engine).await, once(0..20));
     drop(engine);
     drop(first);
-    let engine = Machine::new(&store).open(STORE_WAL).await;
+    let second = Machine::new(&store);
+    let engine = second.open(STORE_WAL).await;
     assert_eq!(counts(&engine).await, once(0..20));
     assert_eq!(
         stored(&engine, 0..25).await,
@@ -197,7 +197,10 @@ async fn a_lost_machine_loses_nothing_that_is_in_the_store() {
         "ids of flushed and of unflushed events are known"
     );
     engine.close().await.unwrap();
-    let engine = Machine::new(&store).open(STORE_WAL).await;
+    drop(engine);
+    drop(second);
+    let third = Machine::new(&store);
+    let engine = third.open(STORE_WAL).await;
     assert_eq!(counts(&engine).await, once(0..25));
     assert_eq!(stored(&engine, 0..25).await, 0);
 }
@@ -269,7 +272,8 @@ async fn a_commit_that_was_on_its_way_at_the_takeover_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_sees_commits_by_itself_and_writes_nothing() {
     let store = Arc::new(Gate::default());
-    let writer = Machine::new(&store).open(STORE_WAL).await;
+    let writing = Machine::new(&store);
+    let writer = writing.open(STORE_WAL).await;
     let following = Machine::new(&store);
     let before = store.writes.load(Ordering::SeqCst);
     let follower = following.open(Mode::ReadOnly { poll_interval_ms: 10 }).await;
@@ -325,7 +329,8 @@ async fn the_log_can_move_between_the_folder_and_the_store() {
 async fn every_commit_carries_its_epoch_and_versions_have_no_gap() {
     let store = Arc::new(Gate::default());
     for round in 0..3 {
-        let engine = Machine::new(&store).open(STORE_WAL).await;
+        let machine = Machine::new(&store);
+        let engine = machine.open(STORE_WAL).await;
         engine
             .append(&project(), batch(round * 3..round * 3 + 3))
             .await

@@ -246,7 +246,6 @@ async fn dropping_the_answer_stops_the_query() {
 
 /// Queries over a remote store: the second time nothing is asked of it.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the cold round fetches nothing through the block cache: to be looked into"]
 #[allow(clippy::print_stdout, reason = "the ratio is a figure of a decision record")]
 async fn a_warm_query_asks_a_remote_store_nothing() {
     use object_store::throttle::{ThrottleConfig, ThrottledStore};

@@ -166,6 +166,15 @@ impl StoreFailure {
     }
 }
 
+/// Whether a value could not be computed while a file was read: filters are evaluated by its reader, which passes their
+/// errors on as its own.
+fn is_computation(error: &datafusion::error::DataFusionError) -> bool {
+    use arrow::error::ArrowError;
+    let first: &(dyn std::error::Error + 'static) = error;
+    let mut causes = std::iter::successors(Some(first), |error| error.source());
+    causes.any(|cause| matches!(cause.downcast_ref(), Some(ArrowError::ComputeError(_))))
+}
+
 impl From<datafusion::error::DataFusionError> for Error {
     fn from(error: datafusion::error::DataFusionError) -> Self {
         use datafusion::error::DataFusionError as D;
@@ -182,6 +191,7 @@ impl From<datafusion::error::DataFusionError> for Error {
         }
         let kind = match error.find_root() {
             D::ResourcesExhausted(_) => ErrorKind::Overloaded,
+            D::ParquetError(_) if is_computation(&error) => ErrorKind::Execution,
             D::ObjectStore(_) | D::IoError(_) | D::ParquetError(_) => ErrorKind::Storage,
             D::Internal(_) => ErrorKind::Internal,
             D::External(inner) => match inner.downcast_ref::<Error>() {

@@ -170,6 +170,8 @@ fn last_hash(bytes: &[u8], key: &str) -> Option<(usize, Option<Hash>)> {
     let from = at + key.len();
     let text = bytes.get(from..from + HEX)?;
     let is_closed = bytes.get(from + HEX) == Some(&b'"');
-    let hash = Hash::from_hex(text).ok().filter(|_| is_closed);
+    // A changed letter's case would be the same hash and another byte.
+    let is_ours = is_closed && !text.iter().any(u8::is_ascii_uppercase);
+    let hash = Hash::from_hex(text).ok().filter(|_| is_ours);
     is_closed.then_some((at, hash))
 }

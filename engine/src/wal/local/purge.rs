@@ -57,17 +57,15 @@ fn fill(
     before: &HashSet<PathBuf>,
 ) -> Result<()> {
     let fail = |error| failed(folder, "be purged", error);
-    let mut hasher = blake3::Hasher::new();
+    // Noise does not compress, so that it takes the room it is meant to. Pieces are compressed one by one, if at all.
+    let mut bytes = vec![0; PIECE_BYTES];
+    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
     for round in 0..ROUNDS_MAX {
         for piece in 0..PIECES_AT_ONCE {
             let number = round * PIECES_AT_ONCE + piece;
-            hasher.update(&number.to_le_bytes());
-            // Noise does not compress, so that it takes the room it is meant to.
-            let mut bytes = vec![0; PIECE_BYTES];
-            hasher.finalize_xof().fill(&mut bytes);
             // Synced by itself: a journal has one batch at the most that a power cut can tear.
             let mut batch = db.batch().durability(Some(PersistMode::SyncData));
-            batch.insert(noise, number.to_be_bytes(), bytes);
+            batch.insert(noise, number.to_be_bytes(), bytes.as_slice());
             batch.commit().map_err(fail)?;
         }
         to_file(noise, folder)?;

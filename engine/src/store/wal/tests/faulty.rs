@@ -12,6 +12,9 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How often a read is tried.
+const READ_TRIES: usize = 20;
+
 /// Numbers that are the same for the same seed.
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);
@@ -118,10 +121,14 @@ impl ObjectStore for Faulty {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        match self.fault().await {
-            Fault::None => self.inner.get_opts(location, options).await,
-            _ => Err(failed()),
+        // What only reads is repeated by the clients of real stores themselves; without that no long log could be read
+        // over a bad connection.
+        for _ in 0..READ_TRIES {
+            if matches!(self.fault().await, Fault::None) {
+                return self.inner.get_opts(location, options).await;
+            }
         }
+        Err(failed())
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {

@@ -12,8 +12,7 @@ use limit::Limit;
 use parking_lot::Mutex;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
-use tracing_subscriber::Layer;
-use tracing_subscriber::filter::{FilterExt, LevelFilter, Targets};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -66,18 +65,20 @@ pub fn start(settings: &Settings) {
     };
     let colours =
         matches!(output, Output::Stderr) && io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let filter = filter(&settings.log).and(Limit::start());
     let registry = tracing_subscriber::registry();
     let lines = tracing_subscriber::fmt::layer().with_writer(move || output.clone());
+    // The last is asked first: what the setting leaves out is not counted.
+    let (limit, filter) = (Limit::start(), filter(&settings.log));
     // An error only means that a test has installed its own.
     let _ = match settings.log_format {
         LogFormat::Text => {
             let lines = lines.with_target(false).with_ansi(colours).compact();
-            registry.with(lines.with_filter(filter)).try_init()
+            registry.with(lines).with(limit).with(filter).try_init()
         }
-        LogFormat::Json => registry
-            .with(lines.json().flatten_event(true).with_filter(filter))
-            .try_init(),
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true);
+            registry.with(lines).with(limit).with(filter).try_init()
+        }
     };
     if let (Some(error), Some(path)) = (failed, &settings.log_file) {
         tracing::error!(path = %path.display(), %error, "the log file cannot be opened; the log goes to standard error");

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 use tracing::callsite::Identifier;
-use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata};
-use tracing_subscriber::layer::{Context, Filter};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
 
 /// Lines of one place that are written within [`WINDOW`].
 const LINES_MAX: u32 = 20;
@@ -99,16 +99,10 @@ impl Limit {
     }
 }
 
-impl<S> Filter<S> for Limit {
-    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        true
-    }
-
-    fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
-        Interest::always()
-    }
-
-    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+/// For the whole subscriber and not a filter of one layer: such a filter may not refuse an event whose place it took for
+/// good, which is asserted in debug builds.
+impl<S: tracing::Subscriber> Layer<S> for Limit {
+    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         let metadata = event.metadata();
         *metadata.level() > Level::INFO || self.0.takes(metadata, Instant::now())
     }

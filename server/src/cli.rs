@@ -15,6 +15,8 @@ mod rejected;
 mod serve;
 mod store;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod token;
 mod wiring;
 

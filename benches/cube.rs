@@ -24,6 +24,10 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SECRET: &str = "bench-secret-of-at-least-thirty-two-bytes";
 const WRITE_KEY: &str = "bench-key";
 const PROJECT: &str = "bench";

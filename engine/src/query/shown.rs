@@ -25,7 +25,9 @@ impl Dialect for Quoting {
                 .bytes()
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
         // A word that SQL does not reserve in practice, and the name of most keys.
-        let is_keyword = || identifier != "id" && ALL_KEYWORDS.contains(&identifier.to_ascii_uppercase().as_str());
+        // The parser searches its list in the same way.
+        let is_word = || ALL_KEYWORDS.binary_search(&identifier.to_ascii_uppercase().as_str());
+        let is_keyword = || identifier != "id" && is_word().is_ok();
         (!is_plain || is_keyword()).then_some('"')
     }
 }

@@ -131,7 +131,6 @@ async fn is_whole(store: &Arc<dyn ObjectStore>, project: &ProjectId) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes in a debug build: run it by name"]
 async fn any_of_the_last_commits_comes_back() {
     let mut fixture = Fixture::new().await;
     // Beyond a checkpoint, with a merge on the way. Commits without files are quick.

@@ -86,7 +86,6 @@ async fn a_whole_store_has_no_damage() {
 
 /// Random bytes of random files: each is found and its file is named.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes in a debug build: run it by name"]
 async fn a_changed_byte_in_any_file_is_found_and_named() {
     let (store, projects) = store().await;
     let objects: Vec<_> = store.list(None).try_collect().await.unwrap();
@@ -120,7 +119,6 @@ async fn a_changed_byte_in_any_file_is_found_and_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes in a debug build: run it by name"]
 async fn what_is_missing_or_left_over_is_told() {
     let (store, projects) = store().await;
     let project = &projects[..1];

@@ -12,6 +12,9 @@ pub const BODY_READ_MAX: Duration = Duration::from_secs(30);
 pub const BODY_RATE_GRACE: Duration = Duration::from_secs(5);
 /// Slower bodies are cut off: they only hold a connection.
 pub const BODY_RATE_BYTES_PER_SECOND_MIN: u64 = 1024;
+/// Bytes that are read and thrown away of a body whose request is answered without it, so that the client gets to read the
+/// answer. After more the connection is closed.
+pub const UNWANTED_BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Time a write to the client may make no progress: a client that does not read its answer.
 pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 

@@ -209,7 +209,8 @@ async fn answer(
     head.extensions
         .insert(Peer::new(address, &head.headers, &shared.trusted_proxies));
     let (method, path) = (head.method.clone(), head.uri.path().to_owned());
-    let request = Request::from_parts(head, axum::body::Body::new(DeadlineBody::new(body, shared.deadlines)));
+    let body = DeadlineBody::new(body, &head.headers, shared.deadlines);
+    let request = Request::from_parts(head, axum::body::Body::new(body));
     let handled = AssertUnwindSafe(shared.router.clone().oneshot(request))
         .catch_unwind()
         .await;

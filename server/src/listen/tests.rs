@@ -12,6 +12,7 @@ async fn server() -> (SocketAddr, watch::Sender<bool>, tokio::task::JoinHandle<(
             "/echo",
             post(|body: axum::body::Bytes| async move { body.len().to_string() }),
         )
+        .route("/refuse", post(|| async { StatusCode::SERVICE_UNAVAILABLE }))
         .route(
             "/slow",
             get(|| async { tokio::time::sleep(Duration::from_millis(300)).await }),
@@ -111,6 +112,29 @@ async fn the_stop_lets_a_running_request_end() {
         .unwrap()
         .unwrap();
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_client_that_is_refused_can_send_to_the_end_and_read_its_answer() {
+    let (address, _stop, _task) = server().await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let bytes = 8_000_000;
+    for _ in 0..2 {
+        // As clients do that look for the answer only when they have sent all.
+        let head = format!("POST /refuse HTTP/1.1\r\nhost: x\r\ncontent-length: {bytes}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&vec![b'x'; bytes]).await.unwrap();
+        let mut buffer = vec![0; 2000];
+        let read = stream.read(&mut buffer).await.unwrap();
+        let answer = String::from_utf8_lossy(&buffer[..read]).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    }
+    // Nobody has to read what is too long.
+    let head = "POST /refuse HTTP/1.1\r\nhost: x\r\ncontent-length: 99000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
 }
 
 async fn closed_after(stream: &mut TcpStream) -> u128 {

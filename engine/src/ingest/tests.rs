@@ -803,52 +803,6 @@ async fn a_local_folder_keeps_everything_over_many_commits_and_restarts() {
     );
 }
 
-/// Not a test of behaviour: prints the figures that a decision record cites.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement; run with --ignored --nocapture"]
-async fn measure_commit_latency() {
-    let folder = tempfile::tempdir().unwrap();
-    let store: Arc<dyn ObjectStore> = Arc::new(DurableLocal::new(folder.path()).unwrap());
-    let mut table = crate::store::Table::open(&store, &project("p"), TableKind::Events)
-        .await
-        .unwrap();
-    let mut micros = Vec::new();
-    for n in 0..300u64 {
-        let file = crate::store::NewFile {
-            log_path: format!("date=2026-01-01/{n}.vte.parquet"),
-            size_bytes: 1000,
-            rows: 500,
-            date: "2026-01-01".to_owned(),
-            modified_millis: 0,
-            stats: BTreeMap::new(),
-            checksums: crate::store::checksum::Summer::default().finish().0,
-        };
-        let started = std::time::Instant::now();
-        table.commit(&[file], "w", n + 1).await.unwrap();
-        micros.push(started.elapsed().as_micros());
-    }
-    for (block, part) in micros.chunks(75).enumerate() {
-        let mut part = part.to_vec();
-        part.sort_unstable();
-        println!(
-            "commits {}..: p50 {} us, p95 {} us, max {} us",
-            block * 75,
-            part[37],
-            part[71],
-            part[74]
-        );
-    }
-    let started = std::time::Instant::now();
-    let reread = crate::store::Table::open(&store, &project("p"), TableKind::Events)
-        .await
-        .unwrap();
-    println!(
-        "cold open of 300 commits: {:?}, {} files",
-        started.elapsed(),
-        reread.snapshot().files.len()
-    );
-}
-
 /// Queries read while files are merged under them: every event is seen once at every moment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn merging_files_changes_no_answer() {

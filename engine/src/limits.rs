@@ -161,6 +161,8 @@ pub const RETENTION_INTERVAL_MS: u64 = 60 * 60 * 1000;
 pub const REMOVED_FILE_KEEP_MS: u64 = 60 * 60 * 1000;
 /// Milliseconds between two looks for files that no table holds.
 pub const SWEEP_INTERVAL_MS: u64 = 10 * 60 * 1000;
+/// Level of zstd for columns of random ids: a longer search finds repetitions by chance and makes them larger.
+pub const COMPACTED_IDS_ZSTD_LEVEL: i32 = 1;
 /// Bytes of a text bound in a file's statistics. Longer texts are cut (lower bound) or left out (upper bound).
 pub const STATS_TEXT_BYTES_MAX: usize = 128;
 /// Commits between two clean-ups of a table's log, which list its folder.

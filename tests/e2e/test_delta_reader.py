@@ -48,6 +48,12 @@ class DeltaReader(unittest.TestCase):
             delta = deltalake.DeltaTable(path)
             fields = {field.name for field in delta.schema().fields}
             self.assertLessEqual(COLUMNS, fields)
+            # Columns that no event of a file fills are not in the file: a reader takes them from the table's schema.
+            every = deltalake.QueryBuilder().register("t", delta).execute("SELECT * FROM t").read_all()
+            self.assertEqual(set(every.schema.names), fields)
+            self.assertEqual(len(every.column("event_id")), expected.events)
+            never_set = every.column("geo_city")
+            self.assertEqual([value.as_py() for value in never_set], [None] * expected.events)
             self.assertEqual(delta.metadata().partition_columns, ["date"])
             self.assertGreaterEqual(delta.version(), 1)
 

@@ -11,7 +11,8 @@ mod tests;
 pub use plan::{Job, next};
 
 use super::checksum::{Checksums, Summer};
-use super::flush::{SORT_COLUMNS, StatsCollector, properties, texts};
+use super::encoding::{self, Purpose};
+use super::flush::{SORT_COLUMNS, StatsCollector, texts};
 use super::verified::{ProvedFooters, VerifyingReaderFactory, partitioned};
 use super::{DataFile, NewFile, TableKind, paths, schema};
 use crate::clock::Clock;
@@ -33,7 +34,6 @@ use datafusion::parquet::arrow::arrow_reader::ArrowReaderOptions;
 use datafusion::parquet::arrow::async_reader::AsyncFileReader;
 use datafusion::parquet::arrow::async_writer::{AsyncArrowWriter, AsyncFileWriter};
 use datafusion::parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
-use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::errors::{ParquetError, Result as ParquetResult};
 use datafusion::parquet::file::metadata::ParquetMetaData;
 use datafusion::physical_expr::expressions::col;
@@ -125,17 +125,21 @@ async fn write(
     job: &Job,
     path: &object_store::path::Path,
 ) -> Result<Written> {
-    let schema = schema::of_files(kind);
     let expected: Option<u64> = job.files.iter().map(|file| file.rows).sum();
-    let mut merged = merged_rows(store, pool, kind, job, &schema).await?;
+    let mut inputs = Vec::with_capacity(job.files.len());
+    for file in &job.files {
+        inputs.push((file, open(store, file).await?));
+    }
+    let footers: Vec<_> = inputs.iter().map(|(_, input)| Arc::clone(input.metadata())).collect();
+    let schema = encoding::columns_in_use(&schema::of_files(kind), &footers);
+    let options = encoding::options(kind, &schema, Purpose::Compacted)?;
+    let mut merged = merged_rows(pool, kind, inputs, &schema)?;
     let summer = Arc::new(Mutex::new(Summer::default()));
     let sink = Upload {
         inner: BufWriter::new(Arc::clone(store), path.clone()),
         summer: Arc::clone(&summer),
     };
-    let level = ZstdLevel::try_new(limits::COMPACTED_ZSTD_LEVEL).map_err(unwritten)?;
-    let properties = properties(kind, Compression::ZSTD(level));
-    let mut writer = AsyncArrowWriter::try_new(sink, Arc::clone(&schema), Some(properties)).map_err(unwritten)?;
+    let mut writer = AsyncArrowWriter::try_new_with_options(sink, Arc::clone(&schema), options).map_err(unwritten)?;
     let mut counted = Counted::default();
     if let Err(error) = copy(&mut merged, &mut writer, kind, &mut counted).await {
         // Parts that were sent already would otherwise stay in the store for ever.
@@ -207,17 +211,14 @@ fn unwritten(error: ParquetError) -> Error {
 }
 
 /// All rows of the job's files in the table's order.
-async fn merged_rows(
-    store: &Arc<dyn ObjectStore>,
+fn merged_rows(
     pool: &Arc<dyn MemoryPool>,
     kind: TableKind,
-    job: &Job,
+    inputs: Vec<(&Arc<DataFile>, Input)>,
     schema: &SchemaRef,
 ) -> Result<SendableRecordBatchStream> {
-    let mut streams = Vec::with_capacity(job.files.len());
-    for file in &job.files {
-        streams.push(rows_of(store, file, schema).await?);
-    }
+    let streams = inputs.into_iter().map(|(file, input)| rows_from(file, input, schema));
+    let streams = streams.collect::<Result<Vec<_>>>()?;
     let ascending = |name: &str| -> Result<PhysicalSortExpr> {
         let options = SortOptions {
             descending: false,
@@ -263,29 +264,37 @@ impl AsyncFileReader for Whole {
     }
 }
 
+/// A file whose footer is read.
+type Input = ParquetRecordBatchStreamBuilder<Whole>;
+
+fn unreadable(file: &DataFile, error: ParquetError) -> Error {
+    Error::storage(format!("the file {} cannot be read: {error}", file.path)).with_source(error)
+}
+
+async fn open(store: &Arc<dyn ObjectStore>, file: &Arc<DataFile>) -> Result<Input> {
+    let metrics = ExecutionPlanMetricsSet::new();
+    let plain = Arc::new(DefaultParquetFileReaderFactory::new(Arc::clone(store)));
+    let factory = VerifyingReaderFactory::new(plain, Arc::new(ProvedFooters::default()));
+    let reader = factory.create_reader(0, partitioned(file), None, &metrics)?;
+    ParquetRecordBatchStreamBuilder::new(Whole(reader))
+        .await
+        .map_err(|error| unreadable(file, error))
+}
+
 /// The rows of one file with the columns of `schema`, those of today's table or some of them.
 pub(crate) async fn rows_of(
     store: &Arc<dyn ObjectStore>,
     file: &Arc<DataFile>,
     schema: &SchemaRef,
 ) -> Result<SendableRecordBatchStream> {
-    let unreadable = |error: ParquetError| {
-        Error::storage(format!("the file {} cannot be read: {error}", file.path)).with_source(error)
-    };
-    let metrics = ExecutionPlanMetricsSet::new();
-    let plain = Arc::new(DefaultParquetFileReaderFactory::new(Arc::clone(store)));
-    let factory = VerifyingReaderFactory::new(plain, Arc::new(ProvedFooters::default()));
-    let reader = factory.create_reader(0, partitioned(file), None, &metrics)?;
-    let builder = ParquetRecordBatchStreamBuilder::new(Whole(reader))
-        .await
-        .map_err(unreadable)?;
+    rows_from(file, open(store, file).await?, schema)
+}
+
+fn rows_from(file: &DataFile, input: Input, schema: &SchemaRef) -> Result<SendableRecordBatchStream> {
     let wanted = schema.fields().iter().map(|field| field.name().as_str());
-    let columns = ProjectionMask::columns(builder.parquet_schema(), wanted);
-    let rows = builder
-        .with_projection(columns)
-        .with_batch_size(MERGE_BATCH_ROWS)
-        .build();
-    let rows = rows.map_err(unreadable)?;
+    let columns = ProjectionMask::columns(input.parquet_schema(), wanted);
+    let rows = input.with_projection(columns).with_batch_size(MERGE_BATCH_ROWS).build();
+    let rows = rows.map_err(|error| unreadable(file, error))?;
     let (wanted, name) = (Arc::clone(schema), file.path.clone());
     let rows = rows.map(move |batch| {
         let batch = batch.map_err(|error| DataFusionError::Context(name.to_string(), Box::new(error.into())))?;

@@ -1,6 +1,7 @@
 //! Rows into files: sorted, split by UTC day, written as Parquet, and then committed to the table in one step.
 
 use super::checksum::{Checksums, Summer};
+use super::encoding::{self, Purpose};
 use super::snapshot::{Bound, ColumnStats, Snapshot};
 use super::table::{NewFile, Table};
 use super::{TableKind, paths, schema, stats};
@@ -17,10 +18,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use datafusion::parquet::arrow::ArrowWriter;
-use datafusion::parquet::basic::Compression;
 use datafusion::parquet::errors::ParquetError;
-use datafusion::parquet::file::metadata::SortingColumn;
-use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use object_store::{ObjectStore, ObjectStoreExt};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -155,6 +153,7 @@ pub(crate) fn instants<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a [Mi
 
 impl Sorted {
     fn new(kind: TableKind, batches: Vec<RecordBatch>) -> Result<Self> {
+        let batches = encoding::without_empty(batches)?;
         let rows = batches.iter().map(RecordBatch::num_rows).sum();
         let mut keys: Vec<Key<'_>> = Vec::with_capacity(rows);
         for (at, batch) in batches.iter().enumerate() {
@@ -210,19 +209,18 @@ impl Sorted {
     }
 
     fn encode(&self, day: &Day) -> Result<Encoded> {
-        let schema = schema::of_files(self.kind);
         let places = self
             .places
             .get(day.rows.clone())
             .ok_or_else(|| Error::internal("a day outside of the sorted rows"))?;
         let sources: Vec<&RecordBatch> = self.batches.iter().collect();
         let mut stats = StatsCollector::default();
-        let mut writer = ArrowWriter::try_new(
-            Vec::new(),
-            Arc::clone(&schema),
-            Some(properties(self.kind, Compression::LZ4_RAW)),
-        )
-        .map_err(not_encoded)?;
+        let schema = match self.batches.first() {
+            Some(batch) => batch.schema(),
+            None => schema::of_files(self.kind),
+        };
+        let options = encoding::options(self.kind, &schema, Purpose::Fresh)?;
+        let mut writer = ArrowWriter::try_new_with_options(Vec::new(), schema, options).map_err(not_encoded)?;
         let mut pending: Vec<&[Place]> = places.chunks(limits::BUFFER_BATCH_ROWS).rev().collect();
         while let Some(chunk) = pending.pop() {
             let batch = match interleave_record_batch(&sources, chunk) {
@@ -281,36 +279,6 @@ fn date(day: i64) -> Result<String> {
     Ok(time.format("%Y-%m-%d").to_string())
 }
 
-/// How files are written. Fresh files are compressed for speed; compaction rewrites them for size.
-pub(super) fn properties(kind: TableKind, compression: Compression) -> WriterProperties {
-    let schema = schema::of_files(kind);
-    let ascending = |column: &Column| {
-        let at = schema.index_of(column.name()).ok()?;
-        Some(SortingColumn {
-            column_idx: i32::try_from(at).ok()?,
-            descending: false,
-            nulls_first: false,
-        })
-    };
-    let sorting: Option<Vec<SortingColumn>> = SORT_COLUMNS.iter().map(ascending).collect();
-    let builder = WriterProperties::builder()
-        .set_created_by(concat!("tally ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_writer_version(WriterVersion::PARQUET_1_0)
-        .set_compression(compression)
-        .set_dictionary_enabled(true)
-        .set_max_row_group_row_count(Some(limits::ROW_GROUP_ROWS))
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_sorting_columns(sorting.filter(|_| kind == TableKind::Events));
-    // Page statistics let a scan skip within a row group; they pay only where the order makes pages distinct.
-    let paged = [Column::VisitorId, Column::Ts];
-    paged
-        .iter()
-        .fold(builder, |builder, column| {
-            builder.set_column_statistics_enabled(column.name().into(), EnabledStatistics::Page)
-        })
-        .build()
-}
-
 /// Bounds and null counts of [`stats::COLUMNS`] over the batches of a file.
 #[derive(Debug, Default)]
 pub(super) struct StatsCollector {
@@ -320,9 +288,12 @@ pub(super) struct StatsCollector {
 impl StatsCollector {
     pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<()> {
         for column in stats::COLUMNS {
-            let array = batch
-                .column_by_name(column.name())
-                .ok_or_else(|| missing(column.name()))?;
+            let entry = self.columns.entry(*column).or_default();
+            let Some(array) = batch.column_by_name(column.name()) else {
+                // A column without a value in the whole file.
+                entry.null_count = Some(entry.null_count.unwrap_or(0) + batch.num_rows() as u64);
+                continue;
+            };
             let (min, max) = if array.as_string_opt::<i32>().is_some() {
                 let values = texts(batch, column.name())?;
                 let text = |text: &str| Bound::Text(text.to_owned());
@@ -335,7 +306,6 @@ impl StatsCollector {
                 let instant = |micros: &Micros| Bound::Timestamp(*micros);
                 (values.iter().min().map(instant), values.iter().max().map(instant))
             };
-            let entry = self.columns.entry(*column).or_default();
             merge(&mut entry.min, min, less);
             merge(&mut entry.max, max, |new, old| less(old, new));
             entry.null_count = Some(entry.null_count.unwrap_or(0) + array.null_count() as u64);

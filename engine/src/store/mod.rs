@@ -5,6 +5,7 @@ pub mod checksum;
 pub mod compact;
 mod create;
 mod documents;
+mod encoding;
 pub mod erase;
 pub mod export;
 pub mod fence;

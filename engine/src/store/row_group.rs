@@ -4,14 +4,13 @@
 //! events a visitor's rows are in one or two; the others are copied byte by byte, statistics included.
 
 use super::checksum::{Checksums, Summer, without_blocks};
-use super::flush::properties;
+use super::encoding::{self, Purpose};
 use super::snapshot::{Bound, ColumnStats, DataFile};
 use super::verify::hash_of;
 use super::{NewFile, TableKind, paths, stats};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event::{Column, Kind};
-use crate::limits;
 use crate::project::ProjectId;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -23,7 +22,6 @@ use datafusion::parquet::arrow::arrow_reader::{
 };
 use datafusion::parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use datafusion::parquet::arrow::async_reader::MetadataFetch;
-use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::column::writer::ColumnCloseResult;
 use datafusion::parquet::errors::{ParquetError, Result as ParquetResult};
 use datafusion::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
@@ -307,10 +305,9 @@ async fn send(sink: &mut BufWriter, buffered: &mut Vec<u8>, summer: &mut Summer)
 
 /// Properties as the table's files have them, with what the old file says about itself, its Arrow schema for instance.
 fn properties_like(kind: TableKind, opened: &Opened) -> Result<WriterProperties> {
-    let level = ZstdLevel::try_new(limits::COMPACTED_ZSTD_LEVEL).map_err(unwritten)?;
     let known = opened.metadata.file_metadata().key_value_metadata().cloned();
     let known = known.map(without_blocks);
-    let properties = properties(kind, Compression::ZSTD(level));
+    let properties = encoding::properties(kind, opened.schema(), Purpose::Compacted)?;
     Ok(properties.into_builder().set_key_value_metadata(known).build())
 }
 

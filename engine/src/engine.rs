@@ -367,6 +367,14 @@ impl Engine {
         self.shared.flush_round(Which::All).await
     }
 
+    /// Puts into the tables what is due: old, large, or too much for the memory. The background does the same in time.
+    ///
+    /// # Errors
+    /// As [`Engine::flush`].
+    pub async fn flush_due(&self) -> Result<()> {
+        self.shared.flush_round(Which::Due).await
+    }
+
     /// Merges files of all projects in memory until nothing is worth merging; the background does the same in time.
     /// Returns the number of merges.
     ///

@@ -109,6 +109,9 @@ pub const FENCE_CHECK_MS: u64 = 10_000;
 pub const SEAL_TRIES_MAX: u32 = 100;
 /// Groups of a log in the store that are read at once at start, when the memory for reading ahead allows it.
 pub const WAL_READS_AT_ONCE: usize = 8;
+/// What the reading of one group costs a start besides its bytes, in bytes that could be read meanwhile: a request takes
+/// some tens of milliseconds, and eight are made at once.
+pub const WAL_READ_COST_BYTES: u64 = 256 * 1024;
 /// Objects of event ids that are read at once at start: each may have 16 MiB.
 pub const WAL_IDS_READS_AT_ONCE: usize = 4;
 /// Event ids in one object: 16 MiB.
@@ -138,6 +141,17 @@ pub const BUFFER_BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const WAL_SEGMENT_BYTES_MIN: u64 = 4 * 1024 * 1024;
 /// Projects whose tables are written at the same time. Each needs memory for its sort and its file.
 pub const FLUSH_PROJECTS_AT_ONCE: usize = 2;
+/// Rows from which a flush is worth its file: some hundred kilobytes, ten times the footer.
+pub const FLUSH_ROWS_WORTHWHILE: usize = 1_000;
+/// Bytes in memory from which a flush is worth its file, for few but wide rows.
+pub const FLUSH_BYTES_WORTHWHILE: usize = 512 * 1024;
+/// Flushes of fewer rows in one flush interval, all projects together: two a second at the usual interval, however many
+/// projects there are.
+pub const FLUSH_SMALL_PER_INTERVAL: usize = 64;
+/// Flush intervals that a quiet project's rows wait at the most: an hour at the usual interval.
+pub const FLUSH_INTERVALS_MAX: i64 = 120;
+/// Bytes of the log beyond which whatever holds its older half is flushed: what a restart reads in two seconds.
+pub const WAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// First wait after a failed flush, in milliseconds; doubles with each failure.
 pub const FLUSH_RETRY_MS: u64 = 1_000;
 /// Longest wait after a failed flush, in milliseconds.
@@ -146,6 +160,8 @@ pub const FLUSH_RETRY_MS_MAX: u64 = 60_000;
 pub const COMPACTED_FILE_BYTES: u64 = 256 * 1024 * 1024;
 /// Level of zstd for compacted files: higher ones take several times as long for a few per cent.
 pub const COMPACTED_ZSTD_LEVEL: i32 = 3;
+/// Level of zstd for columns of random ids: a longer search finds repetitions by chance and makes them larger.
+pub const COMPACTED_IDS_ZSTD_LEVEL: i32 = 1;
 /// Encoded bytes of a row group that is being merged, so that wide rows do not take more memory than narrow ones.
 pub const COMPACTION_ROW_GROUP_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Files merged at once. Each is open and holds a batch of rows.
@@ -161,8 +177,6 @@ pub const RETENTION_INTERVAL_MS: u64 = 60 * 60 * 1000;
 pub const REMOVED_FILE_KEEP_MS: u64 = 60 * 60 * 1000;
 /// Milliseconds between two looks for files that no table holds.
 pub const SWEEP_INTERVAL_MS: u64 = 10 * 60 * 1000;
-/// Level of zstd for columns of random ids: a longer search finds repetitions by chance and makes them larger.
-pub const COMPACTED_IDS_ZSTD_LEVEL: i32 = 1;
 /// Bytes of a text bound in a file's statistics. Longer texts are cut (lower bound) or left out (upper bound).
 pub const STATS_TEXT_BYTES_MAX: usize = 128;
 /// Commits between two clean-ups of a table's log, which list its folder.

@@ -128,7 +128,7 @@ pub struct Settings {
     pub cache_bytes: u64,
     /// Free space of the data folder's disk below which events are refused.
     pub disk_reserve: DiskReserve,
-    /// Longest time an event stays in the buffer before it is written as Parquet.
+    /// Time after which buffered events are written as Parquet; longer for quiet projects when there are many.
     pub flush_interval_ms: u64,
     /// Rows in the buffer that start a flush.
     pub flush_rows_max: usize,

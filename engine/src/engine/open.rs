@@ -5,14 +5,13 @@ use crate::blocking::blocking;
 use crate::budget::Budget;
 use crate::error::Result;
 use crate::health::Health;
-use crate::ingest::FlushPolicy;
-use crate::ingest::Shared;
 use crate::ingest::admission::Admission;
 use crate::ingest::buffer::Projects;
 use crate::ingest::compactor::CompactionBudget;
 use crate::ingest::flusher::Which;
 use crate::ingest::life::Life;
 use crate::ingest::replay::replay;
+use crate::ingest::{FlushPolicy, Shared, SmallFlushes};
 use crate::metrics::Metrics;
 use crate::store::fence::{Predecessor, WalPlace};
 use crate::store::{Fence, wal};
@@ -165,6 +164,7 @@ fn shared(options: &EngineOptions, parts: &Parts<'_>, wal: Arc<dyn Wal>, fence: 
         },
         applied_seq: AtomicU64::new(0),
         followed_at: AtomicI64::new(options.clock.now_micros()),
+        small_flushes: SmallFlushes::default(),
         flush_soon: Notify::new(),
     })
 }

@@ -1,6 +1,7 @@
 //! From the buffer to the tables, in the background: what is old, large or too much for the memory bound.
 
 use super::buffer::{Files, Project};
+use super::due::{self, Situation, Waiting};
 use super::part::Part;
 use super::{Receipt, Shared};
 use crate::blocking::blocking;
@@ -13,6 +14,7 @@ use futures::StreamExt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Which projects a round takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,21 @@ pub enum Which {
 }
 
 impl Project {
+    /// What of its rows waits; `None` when nothing does.
+    fn waiting(&self) -> Option<Waiting> {
+        let rows = self.rows.lock();
+        let parts = || rows.sealed.iter().chain([&rows.active]).filter(|part| !part.is_empty());
+        let first_seq = parts().filter_map(|part| part.seqs).map(|(first, _)| first).min()?;
+        Some(Waiting {
+            since: parts().map(|part| part.since).min().unwrap_or_default(),
+            rows: parts().map(|part| part.rows).sum(),
+            bytes: parts().map(|part| part.bytes).sum(),
+            first_seq,
+            is_retry: rows.sealed.is_some(),
+            retry_at: rows.retry_at,
+        })
+    }
+
     pub(super) fn count(&self, receipt: &Receipt, now: Micros) {
         let mut rows = self.rows.lock();
         rows.used_at = now;
@@ -34,25 +51,29 @@ impl Project {
 }
 
 impl Shared {
-    /// Whether a project's rows should go to its tables now.
-    pub(super) fn is_flush_due(&self, project: &Project) -> bool {
-        let now = self.clock.now_micros();
+    /// Whether a project has so many rows, or ingest so little memory, that the flusher should look at once.
+    pub(super) fn is_full(&self, project: &Project) -> bool {
         let rows = project.rows.lock();
-        if now < rows.retry_at {
-            return false;
-        }
-        if rows.sealed.is_some() {
-            return true;
-        }
         let part = &rows.active;
-        if part.is_empty() {
-            return false;
-        }
-        let age_ms = u64::try_from((now - part.since).div_euclid(1000)).unwrap_or(0);
-        age_ms >= self.policy.interval_ms
-            || part.rows >= self.policy.rows_max
-            || part.bytes >= self.policy.bytes_max
-            || self.admission.held_bytes() > self.admission.bytes_max() / 2
+        let is_full = part.rows >= self.policy.rows_max || part.bytes >= self.policy.bytes_max;
+        (is_full || self.admission.held_bytes() > self.admission.bytes_max() / 2)
+            && self.clock.now_micros() >= rows.retry_at
+    }
+
+    /// The projects whose rows go to their tables now.
+    fn due(&self) -> Vec<Arc<Project>> {
+        let holds_rows = |project: Arc<Project>| project.waiting().map(|waiting| (project, waiting));
+        let (projects, waiting): (Vec<_>, Vec<_>) = self.projects.all().into_iter().filter_map(holds_rows).unzip();
+        let situation = Situation {
+            now: self.clock.now_micros(),
+            policy: self.policy,
+            held_bytes: self.admission.held_bytes(),
+            held_bytes_max: self.admission.bytes_max(),
+            log_bytes: self.wal.replay_bytes(),
+            last_seq: self.applied_seq.load(Ordering::Acquire),
+        };
+        let chosen = due::choose(&waiting, &situation, &mut self.small_flushes.0.lock());
+        chosen.iter().filter_map(|at| projects.get(*at).cloned()).collect()
     }
 
     /// One round: flushes the projects, then drops what the log no longer needs. Other projects go on when one fails.
@@ -63,14 +84,13 @@ impl Shared {
         if let Some(fence) = &self.fence {
             fence.holds()?;
         }
-        let is_due = |project: &Arc<Project>| match which {
-            Which::Due => self.is_flush_due(project),
+        let due = match which {
+            Which::Due => self.due(),
             Which::All => {
-                let rows = project.rows.lock();
-                rows.sealed.is_some() || !rows.active.is_empty()
+                let all = self.projects.all().into_iter();
+                all.filter(|project| project.waiting().is_some()).collect()
             }
         };
-        let due: Vec<Arc<Project>> = self.projects.all().into_iter().filter(is_due).collect();
         if due.is_empty() && which == Which::Due {
             return Ok(());
         }
@@ -201,7 +221,9 @@ impl Shared {
         self.metrics.flush_failures.add(1);
         let now = self.clock.now_micros();
         let mut rows = project.rows.lock();
-        let wait_ms = (limits::FLUSH_RETRY_MS << rows.failures.min(16)).min(limits::FLUSH_RETRY_MS_MAX);
+        // Chance that a simulation can repeat.
+        let chance = xxh3_64_with_seed(project.id.as_str().as_bytes(), now.cast_unsigned());
+        let wait_ms = due::retry_wait_ms(rows.failures, chance);
         rows.failures = rows.failures.saturating_add(1);
         rows.retry_at = now.saturating_add(i64::try_from(wait_ms * 1000).unwrap_or(i64::MAX));
         tracing::warn!(

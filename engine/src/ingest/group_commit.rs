@@ -304,7 +304,7 @@ fn apply(shared: &Shared, checked: Checked, seq: Seq, now: i64) -> (oneshot::Sen
     shared.metrics.events_stored.add(receipt.stored);
     shared.metrics.events_duplicate.add(receipt.duplicate);
     shared.metrics.events_rejected.add(receipt.rejected);
-    if shared.is_flush_due(&project) {
+    if shared.is_full(&project) {
         shared.flush_soon.notify_one();
     }
     (request.reply, receipt)

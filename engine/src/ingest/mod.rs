@@ -6,6 +6,7 @@ pub mod buffer;
 mod changes;
 pub mod compactor;
 pub mod disk;
+mod due;
 pub mod erase;
 pub mod flusher;
 pub mod follower;
@@ -71,10 +72,14 @@ pub struct ProjectStats {
     pub rejected: u64,
 }
 
+/// The budget of small flushes, as it is used up.
+#[derive(Debug, Default)]
+pub struct SmallFlushes(parking_lot::Mutex<due::SmallFlushes>);
+
 /// When buffered rows go to the tables.
 #[derive(Debug, Clone, Copy)]
 pub struct FlushPolicy {
-    /// Age of a project's oldest row, milliseconds.
+    /// Age of a project's oldest row, milliseconds. Quiet projects wait longer when there are many of them.
     pub interval_ms: u64,
     /// Rows of a project.
     pub rows_max: usize,
@@ -111,6 +116,8 @@ pub struct Shared {
     pub applied_seq: AtomicU64,
     /// When a process that only reads last saw the store, microseconds.
     pub followed_at: AtomicI64,
+    /// What is left of the budget for small flushes.
+    pub small_flushes: SmallFlushes,
     /// Wakes the flusher before its time.
     pub flush_soon: Notify,
 }

@@ -358,6 +358,7 @@ async fn a_group_that_cannot_be_written_is_refused_and_invisible() {
         },
         applied_seq: AtomicU64::new(0),
         followed_at: AtomicI64::new(0),
+        small_flushes: SmallFlushes::default(),
         flush_soon: Notify::new(),
     });
     let (committer, thread) = group_commit::Committer::start(Arc::clone(&shared)).unwrap();
@@ -890,4 +891,34 @@ async fn a_late_duplicate_leaves_with_the_next_merge() {
     assert_eq!(engine.compact().await.unwrap(), 1);
     assert_eq!(engine.view(&p).await.unwrap().events.rows(), 10);
     assert_eq!(engine.metrics().compacted_duplicates.get(), 5);
+}
+
+/// 150 projects, or as many as `TALLY_PROJECTS` says.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_quiet_projects_share_the_small_flushes_and_lose_nothing() {
+    let count: usize = std::env::var("TALLY_PROJECTS").map_or(150, |text| text.parse().unwrap());
+    let fixture = Fixture::memory();
+    let options = EngineOptions {
+        flush_interval_ms: 30_000,
+        ..fixture.options()
+    };
+    let engine = fixture.open_with(options).await;
+    let all: Vec<ProjectId> = (0..count).map(|n| project(&format!("p{n}"))).collect();
+    for p in &all {
+        engine.append(p, batch(ids(0..3))).await.unwrap();
+    }
+    let flushes = || usize::try_from(engine.metrics().flushes.get()).unwrap();
+    let mut intervals = 0;
+    while flushes() < count {
+        intervals += 1;
+        fixture.clock.set(START + intervals * 31 * SECOND_MICROS);
+        engine.flush_due().await.unwrap();
+        // The background may have taken some of them.
+        let budget = limits::FLUSH_SMALL_PER_INTERVAL * usize::try_from(intervals).unwrap();
+        assert!(flushes() <= budget, "{} flushes in {intervals} intervals", flushes());
+    }
+    for p in &all {
+        assert_eq!(visible(&engine, p).await, once(0..3), "{p:?}");
+        assert_eq!(engine.view(p).await.unwrap().events.rows(), 3);
+    }
 }

@@ -101,6 +101,11 @@ pub trait Wal: Send + Sync + std::fmt::Debug {
     /// Bytes of records that are not yet dropped, approximately.
     fn size_bytes(&self) -> u64;
 
+    /// What a restart has to read, in bytes that take as long.
+    fn replay_bytes(&self) -> u64 {
+        self.size_bytes()
+    }
+
     /// Bytes of the index of event ids at rest, approximately.
     fn index_bytes(&self) -> u64 {
         0

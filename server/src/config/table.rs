@@ -243,7 +243,7 @@ settings! {
     |s, v| { s.disk_reserve = disk_reserve(v)?; Ok(()) };
 
     "flush_interval_ms", ["TALLY_FLUSH_INTERVAL_MS"], "30000", "MILLISECONDS", false,
-    "Longest time an event waits before it is written as Parquet. It is on disk before it is acknowledged and in answers at once, whatever this says.",
+    "Time after which waiting events are written as Parquet. They are on disk before they are acknowledged and in answers at once, whatever this says. Where hundreds of projects are quiet, their few events wait longer, up to 120 times this, so that they do not become as many small files.",
     |s, v| { s.flush_interval_ms = positive(v)?; Ok(()) };
 
     "flush_rows_max", ["TALLY_FLUSH_ROWS_MAX"], "200000", "ROWS", false,

@@ -123,7 +123,8 @@ impl World {
         self.figures.lives += 1;
         // What the process before had on its way arrives before its successor reads the marks.
         self.chaos.deliver(true).await;
-        for _ in 0..500 {
+        // In a storm every try reads a table's whole log, and a start needs all of them to succeed.
+        for _ in 0..2_000 {
             let clock: Arc<dyn Clock> = Arc::<FixedClock>::clone(&self.clock);
             let wal = Arc::new(DiskWal::open(&self.disk, Arc::clone(&clock)));
             let metrics = Arc::new(Metrics::default());
@@ -147,6 +148,7 @@ impl World {
                 },
                 applied_seq: AtomicU64::new(0),
                 followed_at: AtomicI64::new(0),
+                small_flushes: SmallFlushes::default(),
                 flush_soon: Notify::new(),
             });
             match replay(&shared).await {

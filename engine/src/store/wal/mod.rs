@@ -441,6 +441,10 @@ impl Wal for ObjectWal {
         self.state.lock().groups.iter().map(|group| group.bytes).sum()
     }
 
+    fn replay_bytes(&self) -> u64 {
+        self.size_bytes() + self.state.lock().groups.len() as u64 * limits::WAL_READ_COST_BYTES
+    }
+
     fn group_interval(&self) -> Duration {
         self.group_interval
     }

@@ -1,11 +1,11 @@
 //! Rows into Arrow: events to a `RecordBatch` of [`super::schema::events`].
 
 use super::schema::{self, Column, DECIMAL_PRECISION, DECIMAL_SCALE, Kind};
-use super::{Event, Rejected, Value};
+use super::{Event, Rejected, ValueRef};
 use crate::error::{Error, Result};
 use arrow::array::{
     ArrayBuilder, ArrayRef, BooleanBuilder, Decimal128Builder, Float64Builder, Int32Builder, Int64Builder,
-    StringBuilder, TimestampMicrosecondBuilder,
+    StringBuilder, TimestampMicrosecondBuilder, new_null_array,
 };
 use arrow::record_batch::RecordBatch;
 use std::sync::Arc;
@@ -39,15 +39,15 @@ impl Builder {
     }
 
     /// Appends a value; `false` when its type is not the column's.
-    fn push(&mut self, value: &Value) -> bool {
+    fn push(&mut self, value: ValueRef<'_>) -> bool {
         match (self, value) {
-            (Builder::Text(b), Value::Text(v)) => b.append_value(v),
-            (Builder::Int64(b), Value::Int(v)) => b.append_value(*v),
-            (Builder::Float64(b), Value::Float(v)) => b.append_value(*v),
-            (Builder::Bool(b), Value::Bool(v)) => b.append_value(*v),
-            (Builder::Timestamp(b), Value::Timestamp(v)) => b.append_value(*v),
-            (Builder::Decimal(b), Value::Decimal(v)) => b.append_value(*v),
-            (Builder::Int32(b), Value::Int(v)) => match i32::try_from(*v) {
+            (Builder::Text(b), ValueRef::Text(v)) => b.append_value(v),
+            (Builder::Int64(b), ValueRef::Int(v)) => b.append_value(v),
+            (Builder::Float64(b), ValueRef::Float(v)) => b.append_value(v),
+            (Builder::Bool(b), ValueRef::Bool(v)) => b.append_value(v),
+            (Builder::Timestamp(b), ValueRef::Timestamp(v)) => b.append_value(v),
+            (Builder::Decimal(b), ValueRef::Decimal(v)) => b.append_value(v),
+            (Builder::Int32(b), ValueRef::Int(v)) => match i32::try_from(v) {
                 Ok(v) => b.append_value(v),
                 Err(_) => return false,
             },
@@ -56,16 +56,32 @@ impl Builder {
         true
     }
 
+    fn len(&self) -> usize {
+        match self {
+            Builder::Text(b) => b.len(),
+            Builder::Int32(b) => b.len(),
+            Builder::Int64(b) => b.len(),
+            Builder::Float64(b) => b.len(),
+            Builder::Bool(b) => b.len(),
+            Builder::Timestamp(b) => b.len(),
+            Builder::Decimal(b) => b.len(),
+        }
+    }
+
     /// Fills with nulls up to `rows`.
     fn pad(&mut self, rows: usize) {
+        let missing = rows.saturating_sub(self.len());
+        if missing == 0 {
+            return;
+        }
         match self {
-            Builder::Text(b) => (b.len()..rows).for_each(|_| b.append_null()),
-            Builder::Int32(b) => b.append_nulls(rows - b.len()),
-            Builder::Int64(b) => b.append_nulls(rows - b.len()),
-            Builder::Float64(b) => b.append_nulls(rows - b.len()),
-            Builder::Bool(b) => b.append_nulls(rows - b.len()),
-            Builder::Timestamp(b) => b.append_nulls(rows - b.len()),
-            Builder::Decimal(b) => b.append_nulls(rows - b.len()),
+            Builder::Text(b) => b.append_nulls(missing),
+            Builder::Int32(b) => b.append_nulls(missing),
+            Builder::Int64(b) => b.append_nulls(missing),
+            Builder::Float64(b) => b.append_nulls(missing),
+            Builder::Bool(b) => b.append_nulls(missing),
+            Builder::Timestamp(b) => b.append_nulls(missing),
+            Builder::Decimal(b) => b.append_nulls(missing),
         }
     }
 
@@ -83,36 +99,89 @@ impl Builder {
     }
 }
 
+/// Collects events into a batch of [`schema::events`], value by value.
+pub struct EventsBuilder {
+    rows: usize,
+    /// By the column's id.
+    builders: Vec<Option<Builder>>,
+}
+
+impl std::fmt::Debug for EventsBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventsBuilder")
+            .field("rows", &self.rows)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EventsBuilder {
+    /// A batch of `rows` events without values yet.
+    pub fn new(rows: usize) -> Self {
+        let slots = usize::from(u8::MAX) + 1;
+        Self {
+            rows,
+            builders: (0..slots).map(|_| None).collect(),
+        }
+    }
+
+    /// Sets a value. Rows of a column come in ascending order, each at most once.
+    ///
+    /// # Errors
+    /// `Internal` when the value is not of the column's type, or its row is not after the column's last one.
+    pub fn set(&mut self, row: usize, column: Column, value: ValueRef<'_>) -> Result<()> {
+        let rows = self.rows;
+        let slot = &mut self.builders[usize::from(column as u8)];
+        let builder = slot.get_or_insert_with(|| Builder::new(column.kind(), rows));
+        builder.pad(row);
+        if builder.len() == row && builder.push(value) {
+            return Ok(());
+        }
+        Err(Error::internal(format!(
+            "{value:?} of row {row} does not fit column `{}`",
+            column.name()
+        )))
+    }
+
+    /// The batch.
+    ///
+    /// # Errors
+    /// `Internal` when an event lacks a required column ([`Event::defect`] tells before).
+    pub fn finish(mut self) -> Result<RecordBatch> {
+        // Most columns have no value at all: they share one array for each type.
+        let mut empty: Vec<(Kind, ArrayRef)> = Vec::new();
+        let mut null = |kind: Kind| match empty.iter().find(|(of, _)| *of == kind) {
+            Some((_, array)) => Arc::clone(array),
+            None => {
+                let array = new_null_array(&kind.data_type(), self.rows);
+                empty.push((kind, Arc::clone(&array)));
+                array
+            }
+        };
+        let arrays = Column::ALL.iter().map(|column| {
+            let Some(mut builder) = self.builders[usize::from(*column as u8)].take() else {
+                return null(column.kind());
+            };
+            builder.pad(self.rows);
+            builder.finish()
+        });
+        let arrays: Vec<ArrayRef> = arrays.collect();
+        RecordBatch::try_new(schema::events(), arrays)
+            .map_err(|error| Error::internal(format!("events do not make a batch: {error}")))
+    }
+}
+
 /// One batch of all `events`, in their order.
 ///
 /// # Errors
 /// `Internal` when an event has a value of the wrong type or lacks a required column ([`Event::defect`] tells before).
 pub fn from_events<'a>(events: impl ExactSizeIterator<Item = &'a Event>) -> Result<RecordBatch> {
-    let rows = events.len();
-    let slots = usize::from(u8::MAX) + 1;
-    let mut builders: Vec<Option<Builder>> = (0..slots).map(|_| None).collect();
+    let mut builder = EventsBuilder::new(events.len());
     for (row, event) in events.enumerate() {
         for (column, value) in event.values() {
-            let builder = builders[usize::from(*column as u8)].get_or_insert_with(|| Builder::new(column.kind(), rows));
-            builder.pad(row);
-            if !builder.push(value) {
-                return Err(Error::internal(format!(
-                    "{value:?} does not fit column `{}`",
-                    column.name()
-                )));
-            }
+            builder.set(row, *column, value.into())?;
         }
     }
-    let arrays = Column::ALL.iter().map(|column| {
-        let mut builder = builders[usize::from(*column as u8)]
-            .take()
-            .unwrap_or_else(|| Builder::new(column.kind(), rows));
-        builder.pad(rows);
-        builder.finish()
-    });
-    let arrays: Vec<ArrayRef> = arrays.collect();
-    RecordBatch::try_new(schema::events(), arrays)
-        .map_err(|error| Error::internal(format!("events do not make a batch: {error}")))
+    builder.finish()
 }
 
 /// One batch of all `rejected`, in their order, with the schema [`schema::rejected`].

@@ -20,19 +20,72 @@ pub enum Value {
     Decimal(i128),
 }
 
+/// A [`Value`] that is borrowed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ValueRef<'a> {
+    /// Text.
+    Text(&'a str),
+    /// An integer, for [`Kind::Int32`] and [`Kind::Int64`].
+    Int(i64),
+    /// A float.
+    Float(f64),
+    /// True or false.
+    Bool(bool),
+    /// An instant in microseconds.
+    Timestamp(Micros),
+    /// Money in millionths of the unit.
+    Decimal(i128),
+}
+
+/// Above and below this a number has more digits than a [`Kind::Decimal`] column.
+const DECIMAL_END: u128 = 10u128.pow(DECIMAL_PRECISION as u32);
+
+impl ValueRef<'_> {
+    /// Whether this value fits a column of `kind`.
+    pub fn fits(self, kind: Kind) -> bool {
+        match (self, kind) {
+            (ValueRef::Text(_), Kind::Text)
+            | (ValueRef::Int(_), Kind::Int64)
+            | (ValueRef::Float(_), Kind::Float64)
+            | (ValueRef::Bool(_), Kind::Bool)
+            | (ValueRef::Timestamp(_), Kind::Timestamp) => true,
+            (ValueRef::Decimal(n), Kind::Decimal) => n.unsigned_abs() < DECIMAL_END,
+            (ValueRef::Int(n), Kind::Int32) => i32::try_from(n).is_ok(),
+            _ => false,
+        }
+    }
+}
+
+impl<'a> From<&'a Value> for ValueRef<'a> {
+    fn from(value: &'a Value) -> Self {
+        match value {
+            Value::Text(text) => ValueRef::Text(text),
+            Value::Int(number) => ValueRef::Int(*number),
+            Value::Float(number) => ValueRef::Float(*number),
+            Value::Bool(flag) => ValueRef::Bool(*flag),
+            Value::Timestamp(micros) => ValueRef::Timestamp(*micros),
+            Value::Decimal(number) => ValueRef::Decimal(*number),
+        }
+    }
+}
+
+impl From<ValueRef<'_>> for Value {
+    fn from(value: ValueRef<'_>) -> Self {
+        match value {
+            ValueRef::Text(text) => Value::Text(text.to_owned()),
+            ValueRef::Int(number) => Value::Int(number),
+            ValueRef::Float(number) => Value::Float(number),
+            ValueRef::Bool(flag) => Value::Bool(flag),
+            ValueRef::Timestamp(micros) => Value::Timestamp(micros),
+            ValueRef::Decimal(number) => Value::Decimal(number),
+        }
+    }
+}
+
 impl Value {
     /// Whether this value fits a column of `kind`.
     pub fn fits(&self, kind: Kind) -> bool {
-        match (self, kind) {
-            (Value::Text(_), Kind::Text)
-            | (Value::Int(_), Kind::Int64)
-            | (Value::Float(_), Kind::Float64)
-            | (Value::Bool(_), Kind::Bool)
-            | (Value::Timestamp(_), Kind::Timestamp) => true,
-            (Value::Decimal(n), Kind::Decimal) => n.unsigned_abs() < 10u128.pow(u32::from(DECIMAL_PRECISION)),
-            (Value::Int(n), Kind::Int32) => i32::try_from(*n).is_ok(),
-            _ => false,
-        }
+        ValueRef::from(self).fits(kind)
     }
 
     /// Bytes this value takes on the heap, for memory accounting.
@@ -69,13 +122,33 @@ impl From<f64> for Value {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Event {
     values: Vec<(Column, Value)>,
+    /// A bit for each column that has a value: most questions are about columns that have none.
+    present: u128,
 }
+
+/// The bit of a column. Ids are below 128.
+const fn bit(column: Column) -> u128 {
+    1 << (column as u8 % 128)
+}
+
+/// The bits of the columns that every event must have.
+const REQUIRED: u128 = {
+    let (mut bits, mut at) = (0, 0);
+    while at < Column::ALL.len() {
+        if Column::ALL[at].is_required() {
+            bits |= bit(Column::ALL[at]);
+        }
+        at += 1;
+    }
+    bits
+};
 
 impl Event {
     /// An event without values, with room for `columns` of them.
     pub fn with_capacity(columns: usize) -> Self {
         Self {
             values: Vec::with_capacity(columns),
+            present: 0,
         }
     }
 
@@ -91,9 +164,11 @@ impl Event {
             "{value:?} does not fit column {}",
             column.name()
         );
-        match self.values.iter_mut().find(|(c, _)| *c == column) {
-            Some(slot) => slot.1 = value,
-            None => self.values.push((column, value)),
+        if self.present & bit(column) == 0 {
+            self.present |= bit(column);
+            self.values.push((column, value));
+        } else if let Some(slot) = self.values.iter_mut().find(|(c, _)| *c == column) {
+            slot.1 = value;
         }
     }
 
@@ -117,11 +192,15 @@ impl Event {
     /// Takes a column's value out.
     pub fn remove(&mut self, column: Column) -> Option<Value> {
         let at = self.values.iter().position(|(c, _)| *c == column)?;
+        self.present &= !bit(column);
         Some(self.values.swap_remove(at).1)
     }
 
     /// The value of `column`.
     pub fn get(&self, column: Column) -> Option<&Value> {
+        if self.present & bit(column) == 0 {
+            return None;
+        }
         self.values.iter().find(|(c, _)| *c == column).map(|(_, v)| v)
     }
 
@@ -148,11 +227,11 @@ impl Event {
 
     /// The first required column that is missing, or a column whose value has the wrong type; `None` when storable.
     pub fn defect(&self) -> Option<Column> {
-        let missing = Column::ALL
-            .iter()
-            .copied()
-            .find(|c| c.is_required() && self.get(*c).is_none());
-        missing.or_else(|| self.values.iter().find(|(c, v)| !v.fits(c.kind())).map(|(c, _)| *c))
+        let missing = REQUIRED & !self.present;
+        if missing != 0 {
+            return Column::ALL.iter().copied().find(|column| missing & bit(*column) != 0);
+        }
+        self.values.iter().find(|(c, v)| !v.fits(c.kind())).map(|(c, _)| *c)
     }
 
     /// Approximate memory of this event in bytes.

@@ -70,7 +70,7 @@ macro_rules! columns {
             }
 
             /// Whether every row must have a value.
-            pub fn is_required(self) -> bool {
+            pub const fn is_required(self) -> bool {
                 match self { $(Column::$variant => $required,)* }
             }
 

@@ -6,10 +6,10 @@ use super::part::{Part, PartView};
 use crate::blocking::blocking;
 use crate::clock::{Clock, Micros};
 use crate::error::Result;
-use crate::event::{Event, Rejected};
+use crate::event::Rejected;
 use crate::project::ProjectId;
 use crate::store::{Fence, Snapshot, Table, TableKind};
-use crate::wal::Seq;
+use crate::wal::{EncodedEvents, Seq};
 use arrow::record_batch::RecordBatch;
 use object_store::ObjectStore;
 use parking_lot::{Mutex, RwLock};
@@ -108,7 +108,7 @@ impl Project {
     }
 
     /// Shows acknowledged rows to queries. Returns the bytes they count for.
-    pub(super) fn push(&self, seq: Seq, events: Vec<Event>, rejected: Vec<Rejected>, now: Micros) -> usize {
+    pub(super) fn push(&self, seq: Seq, events: EncodedEvents, rejected: Vec<Rejected>, now: Micros) -> usize {
         let bytes = {
             let mut rows = self.rows.lock();
             rows.used_at = now;

@@ -23,8 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 /// A batch on its way, with the work done that needs no order.
 struct Request {
     project: ProjectId,
-    events: Vec<Event>,
-    encoded: EncodedEvents,
+    events: EncodedEvents,
     keys: Vec<EventKey>,
     rejected: Vec<Rejected>,
     reply: oneshot::Sender<Result<Receipt>>,
@@ -87,9 +86,9 @@ fn prepare(shared: &Shared, project: &ProjectId, batch: Batch, reply: oneshot::S
     let key = |event: &Event| EventKey::new(project, event.text(Column::EventId).unwrap_or_default());
     Request {
         project: project.clone(),
-        encoded: EncodedEvents::new(&events),
         keys: events.iter().map(key).collect(),
-        events,
+        // In this form until the flush: the events themselves take several times as much.
+        events: EncodedEvents::new(&events),
         rejected,
         reply,
     }
@@ -158,14 +157,14 @@ fn run(shared: &Shared, mut requests: mpsc::Receiver<Request>, runtime: &Handle)
     let interval = shared.wal.group_interval();
     let mut begun: Option<Instant> = None;
     while let Some(first) = requests.blocking_recv() {
-        let mut bytes = first.encoded.size_bytes();
+        let mut bytes = first.events.size_bytes();
         let mut group = vec![first];
         if let Some(begun) = begun.filter(|begun| begun.elapsed() < interval) {
             runtime.block_on(gather(&mut requests, &mut group, &mut bytes, begun + interval));
         }
         while bytes < limits::GROUP_BYTES_MAX {
             let Ok(next) = requests.try_recv() else { break };
-            bytes += next.encoded.size_bytes();
+            bytes += next.events.size_bytes();
             group.push(next);
         }
         begun = Some(Instant::now());
@@ -178,7 +177,7 @@ async fn gather(requests: &mut mpsc::Receiver<Request>, group: &mut Vec<Request>
     while *bytes < limits::GROUP_BYTES_MAX {
         match tokio::time::timeout_at(until.into(), requests.recv()).await {
             Ok(Some(next)) => {
-                *bytes += next.encoded.size_bytes();
+                *bytes += next.events.size_bytes();
                 group.push(next);
             }
             Ok(None) | Err(_) => return,
@@ -189,8 +188,8 @@ async fn gather(requests: &mut mpsc::Receiver<Request>, group: &mut Vec<Request>
 /// A request after the look-up of its ids.
 struct Checked {
     request: Request,
-    /// Places of the events that are new.
-    kept: Vec<usize>,
+    /// The events that are new.
+    kept: EncodedEvents,
     has_record: bool,
 }
 
@@ -257,13 +256,13 @@ fn check(shared: &Shared, group: Vec<Request>) -> std::result::Result<CheckedGro
     let mut checked = Vec::with_capacity(group.len());
     for (request, kept) in group.into_iter().zip(plans) {
         let has_record = !kept.is_empty() || !request.rejected.is_empty();
+        let kept = if kept.len() == request.events.len() {
+            request.events.clone()
+        } else {
+            request.events.kept(&kept)
+        };
         if has_record {
-            records.push(record::encode(
-                &request.project,
-                &request.encoded,
-                &kept,
-                &request.rejected,
-            ));
+            records.push(record::encode(&request.project, &kept, &request.rejected));
         }
         checked.push(Checked {
             request,
@@ -288,16 +287,7 @@ fn apply(shared: &Shared, checked: Checked, seq: Seq, now: i64) -> (oneshot::Sen
     };
     let project = shared.projects.get(&request.project);
     if has_record {
-        let events = if kept.len() == request.events.len() {
-            request.events
-        } else {
-            let mut kept = kept.into_iter().peekable();
-            let events = request.events.into_iter().enumerate();
-            events
-                .filter_map(|(at, event)| kept.next_if_eq(&at).map(|_| event))
-                .collect()
-        };
-        let bytes = project.push(seq, events, request.rejected, now);
+        let bytes = project.push(seq, kept, request.rejected, now);
         shared.admission.hold(bytes);
     }
     project.count(&receipt, now);

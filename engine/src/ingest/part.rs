@@ -2,10 +2,10 @@
 
 use crate::clock::Micros;
 use crate::error::Result;
-use crate::event::batch;
-use crate::event::{Event, Rejected};
+use crate::event::Rejected;
+use crate::event::batch::{self, EventsBuilder};
 use crate::limits;
-use crate::wal::Seq;
+use crate::wal::{EncodedEvents, Seq};
 use arrow::record_batch::RecordBatch;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ pub(super) struct Chunk(Mutex<ChunkState>);
 
 #[derive(Debug)]
 enum ChunkState {
-    Rows(Vec<Arc<Vec<Event>>>),
+    Rows(Vec<Arc<EncodedEvents>>),
     Batch(RecordBatch),
 }
 
 impl Chunk {
-    fn new(rows: Vec<Arc<Vec<Event>>>) -> Arc<Self> {
+    fn new(rows: Vec<Arc<EncodedEvents>>) -> Arc<Self> {
         Arc::new(Self(Mutex::new(ChunkState::Rows(rows))))
     }
 
@@ -36,16 +36,21 @@ impl Chunk {
     }
 }
 
-fn to_batch(rows: &[Arc<Vec<Event>>]) -> Result<RecordBatch> {
-    let events: Vec<&Event> = rows.iter().flat_map(|rows| rows.iter()).collect();
-    batch::from_events(events.into_iter())
+fn to_batch(rows: &[Arc<EncodedEvents>]) -> Result<RecordBatch> {
+    let mut builder = EventsBuilder::new(rows.iter().map(|events| events.len()).sum());
+    let mut before = 0;
+    for events in rows {
+        events.for_each_value(|at, column, value| builder.set(before + at, column, value))?;
+        before += events.len();
+    }
+    builder.finish()
 }
 
 /// Rows of consecutive appends. Appending needs the project's lock; reading works on a [`PartView`] without it.
 #[derive(Debug, Default)]
 pub(super) struct Part {
     chunks: Vec<Arc<Chunk>>,
-    tail: Vec<Arc<Vec<Event>>>,
+    tail: Vec<Arc<EncodedEvents>>,
     tail_rows: usize,
     tail_bytes: usize,
     /// The tail as a chunk, so that two queries between two appends convert it once.
@@ -71,7 +76,7 @@ impl Part {
     }
 
     /// Adds the rows of one record. Returns the bytes they count for.
-    pub(super) fn push(&mut self, seq: Seq, events: Vec<Event>, rejected: Vec<Rejected>, now: Micros) -> usize {
+    pub(super) fn push(&mut self, seq: Seq, events: EncodedEvents, rejected: Vec<Rejected>, now: Micros) -> usize {
         let bytes = bytes_of(&events, &rejected);
         if self.is_empty() {
             self.since = now;
@@ -136,14 +141,10 @@ impl PartView {
 }
 
 /// Memory of rows, in bytes.
-pub(super) fn bytes_of(events: &[Event], rejected: &[Rejected]) -> usize {
-    let events: usize = events
-        .iter()
-        .map(|event| event.memory_bytes() + size_of::<Event>())
-        .sum();
+pub(super) fn bytes_of(events: &EncodedEvents, rejected: &[Rejected]) -> usize {
     let rejected = rejected.iter().map(|row| {
         let heap = row.protocol.capacity() + row.detail.capacity() + row.raw.len();
         heap + size_of::<Rejected>()
     });
-    events + rejected.sum::<usize>()
+    events.memory_bytes() + rejected.sum::<usize>()
 }

@@ -6,7 +6,7 @@ use super::flusher::Which;
 use crate::error::{Error, Result};
 use crate::project::ProjectId;
 use crate::store::TableKind;
-use crate::wal::{Record, Seq};
+use crate::wal::{EncodedEvents, Record, Seq};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -70,7 +70,7 @@ pub async fn replay(shared: &Shared) -> Result<()> {
     while let Some((seq, mut record)) = records.recv().await {
         let project = shared.projects.get(&record.project);
         if !record.events.is_empty() && is_stored(shared, &mut marks, &project, TableKind::Events, seq).await? {
-            record.events.clear();
+            record.events = EncodedEvents::default();
         }
         if !record.rejected.is_empty() && is_stored(shared, &mut marks, &project, TableKind::Rejected, seq).await? {
             record.rejected.clear();

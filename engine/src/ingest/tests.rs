@@ -700,7 +700,7 @@ async fn a_log_larger_than_the_memory_bound_replays_in_pieces() {
     }
     drop(engine);
     let options = EngineOptions {
-        memory_bytes: 8 * 1024 * 1024,
+        memory_bytes: 1024 * 1024,
         ..fixture.options()
     };
     let engine = fixture.open_with(options).await;

@@ -378,7 +378,7 @@ impl Wal for LocalWal {
     fn replay(&self, each: &mut dyn FnMut(Seq, Record) -> Result<()>) -> Result<()> {
         let guard = self.database.read();
         let database = guard.as_ref().ok_or_else(|| self.refuse())?;
-        database.replay(&mut |seq, bytes| each(seq, record::decode(bytes)?))
+        database.replay(&mut |seq, bytes| each(seq, record::decode(bytes.to_vec())?))
     }
 
     fn size_bytes(&self) -> u64 {

@@ -165,8 +165,7 @@ impl<'a> Sink<'a> {
             let detail = format!("the event has {} bytes: {EVENT_BYTES_MAX} at most", raw.len());
             return Err(Reject::new(RejectReason::TooLarge, detail));
         }
-        let depth = json::depth(raw);
-        if depth > EVENT_DEPTH_MAX {
+        if let Some(depth) = json::deeper_than(raw, EVENT_DEPTH_MAX) {
             let detail = format!("the event is nested {depth} deep: {EVENT_DEPTH_MAX} at most");
             return Err(Reject::new(RejectReason::TooDeep, detail));
         }

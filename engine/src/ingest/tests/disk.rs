@@ -126,7 +126,7 @@ impl Wal for DiskWal {
             all.map(|(seq, record)| (*seq, record.clone())).collect()
         };
         for (seq, bytes) in records {
-            each(seq, record::decode(&bytes)?)?;
+            each(seq, record::decode(bytes)?)?;
         }
         Ok(())
     }

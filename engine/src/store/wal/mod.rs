@@ -379,7 +379,8 @@ fn stopped() -> Error {
 /// The records of a group, decoded.
 fn records(place: Place, group: &Group) -> impl Iterator<Item = Result<(Seq, Record)>> {
     (group.first_seq..).zip(&group.records).map(move |(seq, bytes)| {
-        let record = record::decode(bytes).map_err(|error| {
+        // In bytes of its own: a record that waits for its flush must not keep the whole group.
+        let record = record::decode(Bytes::copy_from_slice(bytes)).map_err(|error| {
             let name = paths::wal_object(place.0, place.1);
             Error::storage(format!("the object {name}: {}", error.message())).with_source(error)
         })?;

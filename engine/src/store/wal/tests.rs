@@ -21,7 +21,7 @@ fn project() -> ProjectId {
 fn a_record(name: &str) -> Vec<u8> {
     let mut event = Event::default();
     event.set(Column::EventId, name);
-    record::encode(&project(), &EncodedEvents::new(&[event]), &[0], &[])
+    record::encode(&project(), &EncodedEvents::new(&[event]), &[])
 }
 
 fn key(name: &str) -> EventKey {
@@ -69,8 +69,9 @@ impl Writer {
         while let Some((place, group)) = self.wal.next_group(&mut reading).await? {
             for record in records(place, &group) {
                 let (seq, record) = record?;
-                let ids = record.events.iter().map(|event| event.text(Column::EventId));
-                all.extend(ids.map(|id| (seq, id.unwrap().to_owned())));
+                for event in record.events.iter() {
+                    all.push((seq, event?.text(Column::EventId).unwrap().to_owned()));
+                }
             }
         }
         Ok(all)

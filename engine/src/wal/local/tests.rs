@@ -12,7 +12,7 @@ fn project() -> ProjectId {
 fn a_record(name: &str) -> Vec<u8> {
     let mut event = Event::default();
     event.set(Column::EventId, name);
-    record::encode(&project(), &EncodedEvents::new(&[event]), &[0], &[])
+    record::encode(&project(), &EncodedEvents::new(&[event]), &[])
 }
 
 fn key(name: &str) -> EventKey {
@@ -33,7 +33,7 @@ fn names(wal: &LocalWal) -> Vec<(Seq, String)> {
         let names = record
             .events
             .iter()
-            .map(|event| event.text(Column::EventId).unwrap().to_owned());
+            .map(|event| event.unwrap().text(Column::EventId).unwrap().to_owned());
         all.extend(names.map(|name| (seq, name)));
         Ok(())
     })

@@ -77,6 +77,7 @@ metrics! {
     wal_failing "tally_wal_failing" Gauge 1.0 "1 while the write-ahead log takes nothing because its disk fails.",
     wal_heals "tally_wal_heals_total" Counter 1.0 "Times the write-ahead log was written anew and opened again after a failure.",
     disk_refused "tally_ingest_disk_full_total" Counter 1.0 "Requests refused because the disk's free space was below its reserve.",
+    wal_written_bytes "tally_wal_written_bytes_total" Counter 1.0 "Bytes of records written to the write-ahead log.",
     wal_bytes "tally_wal_bytes" Gauge 1.0 "Bytes of records that are not yet in the tables.",
     wal_index_bytes "tally_wal_index_bytes" Gauge 1.0 "Bytes on disk of the index of event ids.",
     replayed "tally_wal_replayed_events_total" Counter 1.0 "Events read from the write-ahead log at start.",

@@ -199,6 +199,7 @@ fn commit(shared: &Shared, group: Vec<Request>) {
         Ok(checked) => checked,
         Err((group, error)) => return fail(shared, group, &error),
     };
+    let bytes: usize = records.iter().map(Vec::len).sum();
     let first = match shared.wal.write(records, &keys) {
         Ok(first) => first,
         Err(error) => {
@@ -211,6 +212,7 @@ fn commit(shared: &Shared, group: Vec<Request>) {
     };
     shared.health.clear(Part::Wal);
     shared.metrics.groups.add(1);
+    shared.metrics.wal_written_bytes.add(bytes as u64);
     shared.metrics.group_micros.add_duration(started.elapsed());
     let now = shared.clock.now_micros();
     let mut seq = first;

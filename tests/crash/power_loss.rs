@@ -1,8 +1,8 @@
 //! Power cuts: a run of the real server is recorded, and the disk it would leave behind is built for a power cut at any
 //! moment, with any part of what was not synced. Every such disk must open, hold what was acknowledged, and nothing half.
 //!
-//! Disks: 40, or as many as `TALLY_POWER_LOSS_SEEDS` says, from `TALLY_POWER_LOSS_SEED` on. The same recording also shows
-//! the state after a kill at every system call, where everything written is kept: every 50th, or all with
+//! Disks: 12, or as many as `TALLY_POWER_LOSS_SEEDS` says, from `TALLY_POWER_LOSS_SEED` on. The same recording also shows
+//! the state after a kill at every system call, where everything written is kept: every 100th, or all with
 //! `TALLY_POWER_LOSS_KILLS=1`, every n-th with `=n`.
 
 mod disk;
@@ -272,13 +272,12 @@ fn each<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<(), String> + Sync) ->
 }
 
 #[test]
-#[ignore = "takes minutes: run it by name"]
 #[allow(clippy::print_stdout, reason = "the figures are what the test is run for")]
 fn a_power_cut_at_any_moment_loses_nothing_acknowledged() {
     if !strace::is_available("power cuts") {
         return;
     }
-    let seeds = from_env("TALLY_POWER_LOSS_SEEDS", 40);
+    let seeds = from_env("TALLY_POWER_LOSS_SEEDS", 12);
     let first = from_env("TALLY_POWER_LOSS_SEED", 1);
     let folder = tempfile::tempdir().unwrap();
     let recording = record(folder.path());
@@ -301,7 +300,7 @@ fn a_power_cut_at_any_moment_loses_nothing_acknowledged() {
     let keep = std::env::var_os("TALLY_POWER_LOSS_KEEP").map(PathBuf::from);
 
     let started = Instant::now();
-    let every = from_env("TALLY_POWER_LOSS_KILLS", 50) as usize;
+    let every = from_env("TALLY_POWER_LOSS_KILLS", 100) as usize;
     let kills: Vec<usize> = (0..=recording.steps.len()).step_by(every).collect();
     each(&kills, |crash| {
         let found = recording.try_disk(*crash, Unsynced::Kept, None);

@@ -71,7 +71,13 @@ impl Sent {
             number += 1;
             (self.post(client, number) == Answer::Acknowledged).then_some(())
         });
-        started.elapsed()
+        // A single answer may have been waited for too long.
+        let took = started.elapsed();
+        assert!(
+            took <= limit,
+            "an acknowledgement took {took:?}, and may take {limit:?}"
+        );
+        took
     }
 
     /// Checks how often each id is stored: what was acknowledged exactly once, every other batch once or not at all.

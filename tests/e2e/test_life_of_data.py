@@ -1,5 +1,6 @@
 """What operators do to the data, by command line: with a running server and without one."""
 
+import datetime
 import json
 import os
 import pathlib
@@ -10,45 +11,8 @@ import urllib.request
 
 import pyarrow.parquet
 
+from support.command import Command
 from support.tally import BINARY, PROJECTS, SECRET, Tally
-
-
-class Command:
-    """The command line on a server's data folder."""
-
-    def __init__(self, tally):
-        self.tally = tally
-
-    def environment(self):
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("TALLY_", "CUBEJS_"))}
-        environment.update(
-            TALLY_DATA_DIR=str(self.tally.data_dir), TALLY_MODELS_DIR=str(self.tally.models_dir), TALLY_API_SECRET=SECRET
-        )
-        environment.update({f"TALLY_{key.upper()}": str(value) for key, value in self.tally.settings.items()})
-        return environment
-
-    def spawn(self, *arguments):
-        """Starts a command and does not wait."""
-        return subprocess.Popen([BINARY, *arguments], env=self.environment(), stdin=subprocess.DEVNULL)
-
-    def run(self, *arguments):
-        return subprocess.run(
-            [BINARY, *arguments], env=self.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
-        )
-
-    def __call__(self, *arguments):
-        """The output of a command that must succeed."""
-        done = self.run(*arguments)
-        if done.returncode != 0:
-            raise AssertionError(f"{arguments} ended with {done.returncode}: {done.stderr}\n{self.tally.log()}")
-        return done.stdout
-
-    def fails(self, *arguments):
-        """What a command says that must fail."""
-        done = self.run(*arguments)
-        if done.returncode == 0:
-            raise AssertionError(f"{arguments} succeeded: {done.stdout}")
-        return done.stderr
 
 
 def send(tally, events, project="site"):
@@ -91,6 +55,12 @@ class WithAndWithoutAServer(unittest.TestCase):
             self.assertIn("api_secret", done.stderr)
             self.assertIn("--data-dir", command.fails("flush", "--data-dir", str(tally.folder / "nowhere")))
             self.assertFalse((tally.folder / "nowhere").exists(), "nothing is made by mistake")
+
+
+def day(n):
+    """A day of the last weeks."""
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    return (today + datetime.timedelta(days=n - 30)).isoformat()
 
 
 def files_with(folder, text):
@@ -184,14 +154,14 @@ class Erase(unittest.TestCase):
     def test_a_range(self):
         with Tally({"flush_interval_ms": 3_600_000}) as tally:
             command = Command(tally)
-            for day in range(1, 6):
-                send(tally, views(f"d{day}-", 4, ts=f"2026-02-{day:02}T12:00:00Z"))
-            self.assertIn("--project", command.fails("erase", "range", "2026-02-02", "2026-02-03", "--yes"))
-            self.assertIn("no day", command.fails("erase", "range", "soon", "2026-02-03", "--yes", "--project", "site"))
-            self.assertIn("no project", command.fails("erase", "range", "2026-02-02", "2026-02-03", "--yes", "--project", "no"))
-            command("erase", "range", "2026-02-02", "2026-02-03", "--yes", "--project", "site")
+            for n in range(1, 6):
+                send(tally, views(f"d{n}-", 4, ts=f"{day(n)}T12:00:00Z"))
+            self.assertIn("--project", command.fails("erase", "range", day(2), day(3), "--yes"))
+            self.assertIn("no day", command.fails("erase", "range", "soon", day(3), "--yes", "--project", "site"))
+            self.assertIn("no project", command.fails("erase", "range", day(2), day(3), "--yes", "--project", "no"))
+            command("erase", "range", day(2), day(3), "--yes", "--project", "site")
             self.assertEqual(tally.count("site"), 12)
-            command("erase", "range", "2026-02-04T12:00:00Z", "2026-02-04T12:00:00.000001Z", "--yes", "--project", "site")
+            command("erase", "range", f"{day(4)}T12:00:00Z", f"{day(4)}T12:00:00.000001Z", "--yes", "--project", "site")
             self.assertEqual(tally.count("site"), 8)
 
 
@@ -219,15 +189,17 @@ class Retention(unittest.TestCase):
     def test_a_projects_own_rule(self):
         with Tally({"flush_interval_ms": 3_600_000}) as tally:
             command = Command(tally)
-            send(tally, views("old-", 4, ts="2020-02-01T00:00:00Z") + views("new-", 3))
+            # What is older than 400 days counts as of today.
+            past = f"{day(-300)}T12:00:00Z"
+            send(tally, views("old-", 4, ts=past) + views("new-", 3))
             command("flush")
             self.assertIn("nothing is past", command("retention"))
-            self.assertIn("kept 400 days", command("project", "set", "site", "--retention", "400d"))
+            self.assertIn("kept 200 days", command("project", "set", "site", "--retention", "200d"))
             self.assertIn("4 rows", command("retention"))
             self.assertEqual(tally.count("site"), 7, "only told")
             command("retention", "--apply")
             self.assertEqual(tally.count("site"), 3)
-            late = send(tally, views("later-", 2, ts="2020-02-01T00:00:00Z"))
+            late = send(tally, views("later-", 2, ts=past))
             self.assertEqual([one["reason"] for one in late["rejected"]], ["too_old", "too_old"])
             self.assertIn("too_old", command("rejected", "list", "--project", "site"))
             self.assertIn("kept for ever", command("project", "set", "site", "--retention", "forever"))

@@ -1,6 +1,7 @@
 """The ways in and out, with the real binary: backup and restore while events come, export, import, the check, and other
 engines on the files while they are written."""
 
+import datetime
 import glob
 import itertools
 import json
@@ -21,12 +22,21 @@ KEY = "site-app"
 PROJECT = "site"
 
 
+# What is older than 400 days counts as of today, so the days are of the last weeks.
+FIRST_DAY = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=30)
+
+
+def day(n):
+    """The n-th day of the events."""
+    return (FIRST_DAY + datetime.timedelta(days=n)).isoformat()
+
+
 def event(n):
     return {
         "event_id": f"e{n}",
         "type": "page" if n % 3 else "track",
         "event": f"action-{n % 5}",
-        "ts": f"2026-01-{1 + n % 9:02}T{n % 24:02}:00:{n % 60:02}Z",
+        "ts": f"{day(n % 9)}T{n % 24:02}:00:{n % 60:02}Z",
         "anonymous_id": f"v{n % 40}",
         "url": f"https://shop.example/page{n % 7}?utm_source=s{n % 4}",
         "title": "=cmd()" if n % 10 == 0 else f"Page {n % 7}",
@@ -182,13 +192,12 @@ class WaysOut(unittest.TestCase):
             for kind in ["parquet", "ndjson", "csv", "arrow"]:
                 run(tally.data_dir, "export", str(out / kind), "--project", PROJECT, "--format", kind)
                 self.assertEqual(len(list((out / kind).iterdir())), 9, kind)
-            count = duckdb.sql(f"select count(*), count(distinct event_id) from '{out}/parquet/*.parquet'").fetchone()
-            self.assertEqual(count, (600, 600))
+            count = duckdb.sql(f"select count(*), count(distinct event_id) from '{out}/parquet/*.parquet'").fetchall()
+            self.assertEqual(count, [(600, 600)])
             csv = duckdb.sql(f"select page_title from read_csv('{out}/csv/*.csv', all_varchar = true)").fetchall()
             self.assertEqual(sum(title == "'=cmd()" for (title,) in csv), 60)
-            day = run(tally.data_dir, "export", "-", "-p", PROJECT, "--format", "ndjson", "--from", "2026-01-02", "--to",
-                      "2026-01-03").stdout
-            self.assertEqual({json.loads(line)["ts"][:10] for line in day.splitlines()}, {"2026-01-02", "2026-01-03"})
+            days = run(tally.data_dir, "export", "-", "-p", PROJECT, "--format", "ndjson", "--from", day(1), "--to", day(2)).stdout
+            self.assertEqual({json.loads(line)["ts"][:10] for line in days.splitlines()}, {day(1), day(2)})
             rejected = run(tally.data_dir, "export", "-", "-p", PROJECT, "--format", "ndjson", "--table", "rejected")
             self.assertEqual(json.loads(rejected.stdout)["reason"], "unsupported_type")
 
@@ -251,7 +260,7 @@ class WaysOut(unittest.TestCase):
             self.assertIn(os.path.basename(files[0]), damaged.stderr)
             self.assertIn("tally restore", damaged.stderr)
             tally.start()
-            rest = {"timeDimensions": [{"dimension": "TrackedEvents.utcTime", "dateRange": ["2026-01-05", "2026-01-09"]}]}
+            rest = {"timeDimensions": [{"dimension": "TrackedEvents.utcTime", "dateRange": [day(4), day(8)]}]}
             self.assertGreater(tally.count(PROJECT, **rest), 100)
 
 
@@ -267,8 +276,8 @@ class OtherEngines(unittest.TestCase):
                 known = writer.acknowledged
                 table = deltalake.DeltaTable(str(root))
                 files = [uri.removeprefix("file://") for uri in table.file_uris()]
-                rows, ids = duckdb.sql("select count(*), count(distinct event_id) from read_parquet("
-                                       f"{files!r}, hive_partitioning = true)").fetchone()
+                [(rows, ids)] = duckdb.sql("select count(*), count(distinct event_id) from read_parquet("
+                                           f"{files!r}, hive_partitioning = true)").fetchall()
                 self.assertEqual(rows, ids, "each event once")
                 through_log = deltalake.QueryBuilder().register("t", table).execute("SELECT count(*) AS n FROM t").read_all()
                 self.assertEqual(through_log.column("n")[0].as_py(), rows)

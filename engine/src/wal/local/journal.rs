@@ -33,6 +33,7 @@ const START_BYTES: usize = 13;
 /// A multiple of the pages that kernels write.
 const PAGE_BYTES: u64 = 64 * 1024;
 const BUFFER_BYTES: usize = 256 * 1024;
+static ZEROS: [u8; BUFFER_BYTES] = [0; BUFFER_BYTES];
 
 /// What a journal holds.
 #[derive(Debug, PartialEq, Eq)]
@@ -198,6 +199,10 @@ fn rest(file: &mut File, end: u64) -> io::Result<Vec<u8>> {
             return Ok(rest);
         };
         // Zeros are only counted until something else follows: the file is made with 64 MiB of them.
+        if ZEROS.starts_with(chunk) {
+            zeros += read;
+            continue;
+        }
         match chunk.iter().rposition(|byte| *byte != 0) {
             None => zeros += read,
             Some(last) => {

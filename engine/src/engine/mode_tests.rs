@@ -20,14 +20,17 @@ use tokio::sync::Notify;
 const START: i64 = 1_760_000_000 * SECOND_MICROS;
 const STORE_WAL: Mode = Mode::StoreWal { group_interval_ms: 5 };
 
-/// A store that counts writes, and can hold up the next put of a table's log until it is let go.
+/// A store that counts writes, and can hold up the next put of a table's log until it is let go: with its sender, or on the
+/// way to the store, which takes it even when the sender is gone.
 #[derive(Debug, Default)]
 struct Gate {
-    inner: InMemory,
+    inner: Arc<InMemory>,
     writes: AtomicU64,
     is_closed: AtomicBool,
+    is_slow: AtomicBool,
     arrived: Notify,
-    opened: Notify,
+    opened: Arc<Notify>,
+    landed: Arc<Notify>,
 }
 
 impl std::fmt::Display for Gate {
@@ -49,6 +52,17 @@ impl ObjectStore for Gate {
             self.opened.notified().await;
         }
         self.writes.fetch_add(1, Ordering::SeqCst);
+        if location.as_ref().contains("_delta_log/") && self.is_slow.swap(false, Ordering::SeqCst) {
+            let (inner, location) = (Arc::clone(&self.inner), location.clone());
+            let (opened, landed) = (Arc::clone(&self.opened), Arc::clone(&self.landed));
+            tokio::spawn(async move {
+                opened.notified().await;
+                let _ = inner.put_opts(&location, payload, opts).await;
+                landed.notify_one();
+            });
+            self.arrived.notify_one();
+            return std::future::pending().await;
+        }
         self.inner.put_opts(location, payload, opts).await
     }
 
@@ -266,6 +280,39 @@ async fn a_commit_that_was_on_its_way_at_the_takeover_is_refused() {
         second.flush().await.unwrap();
         assert_eq!(counts(&second).await, once(0..base + 10), "each row once");
         second.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_comes_in_after_its_process_died_doubles_nothing() {
+    for exists in [false, true] {
+        let store = Arc::new(Gate::default());
+        let machine = Machine::new(&store);
+        let engine = machine.open(Mode::LocalWal).await;
+        let base = if exists { 10 } else { 0 };
+        assert_eq!(stored(&engine, 0..base).await, base as u64);
+        engine.flush().await.unwrap();
+        assert_eq!(stored(&engine, base..base + 10).await, 10);
+        store.is_slow.store(true, Ordering::SeqCst);
+        let dying = {
+            let engine = Arc::clone(&engine);
+            tokio::spawn(async move { engine.flush().await })
+        };
+        store.arrived.notified().await;
+        dying.abort();
+        assert!(dying.await.is_err());
+        drop(engine);
+        let engine = machine.open(Mode::LocalWal).await;
+        assert_eq!(counts(&engine).await, once(0..base + 10));
+        assert_eq!(stored(&engine, base + 10..base + 15).await, 5);
+        store.opened.notify_one();
+        store.landed.notified().await;
+        for _ in 0..3 {
+            // One that meets the other's entry may fail and is done again.
+            let _ = engine.flush().await;
+        }
+        assert_eq!(counts(&engine).await, once(0..base + 15), "each row once");
+        engine.close().await.unwrap();
     }
 }
 

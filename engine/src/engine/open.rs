@@ -14,7 +14,7 @@ use crate::ingest::replay::replay;
 use crate::ingest::{FlushPolicy, Shared, SmallFlushes};
 use crate::metrics::Metrics;
 use crate::store::fence::{Predecessor, WalPlace};
-use crate::store::{Fence, wal};
+use crate::store::{Fence, object, wal};
 use crate::wal::local::lock_folder;
 use crate::wal::none::NoWal;
 use crate::wal::{LocalWal, Wal};
@@ -121,7 +121,11 @@ fn lock(options: &EngineOptions) -> Result<File> {
 async fn open_local(options: &EngineOptions, parts: &Parts<'_>) -> Result<LocalWal> {
     let (folder, clock) = (options.data_dir.clone(), Arc::clone(&options.clock));
     let metrics = Arc::clone(&parts.metrics);
-    let open = move || Ok(LocalWal::open(&folder, clock)?.with_metrics(metrics));
+    let is_remote = object::local_folder(&options.store_url).is_none();
+    let open = move || {
+        let wal = LocalWal::open(&folder, clock)?;
+        Ok(wal.with_metrics(metrics).beside_remote_store(is_remote))
+    };
     blocking("opening the write-ahead log", open).await
 }
 

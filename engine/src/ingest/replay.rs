@@ -36,7 +36,7 @@ async fn is_stored(shared: &Shared, marks: &mut Marks, project: &Project, kind: 
     };
     let writer = shared.wal.writer_id();
     let mut mark = table.mark(writer).await?;
-    let mut is_claimed = !shared.wal.outlives_its_writer();
+    let mut is_claimed = !shared.wal.leaves_late_commits();
     if seq > mark && !is_claimed {
         table.claim(shared.clock.now_micros().div_euclid(1000)).await?;
         mark = table.mark(writer).await?;

@@ -44,6 +44,7 @@ pub struct LocalWal {
     writer_id: String,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    is_store_remote: bool,
     /// `None` from a failure until it can be opened again.
     database: RwLock<Option<Database>>,
     /// The last acknowledged number. Held for the whole of a group, and while the log is being healed.
@@ -112,6 +113,7 @@ impl LocalWal {
             database: RwLock::new(Some(database)),
             clock,
             metrics: Arc::default(),
+            is_store_remote: false,
             health: Mutex::default(),
             _lock: lock,
         })
@@ -121,6 +123,13 @@ impl LocalWal {
     #[must_use]
     pub fn with_metrics(mut self, metrics: Arc<Metrics>) -> Self {
         self.metrics = metrics;
+        self
+    }
+
+    /// The same log, beside a store that is no folder: what a process sent before it died may be taken after the next start.
+    #[must_use]
+    pub fn beside_remote_store(mut self, is_remote: bool) -> Self {
+        self.is_store_remote = is_remote;
         self
     }
 
@@ -383,6 +392,10 @@ impl Wal for LocalWal {
 
     fn size_bytes(&self) -> u64 {
         self.database.read().as_ref().map_or(0, Database::size_bytes)
+    }
+
+    fn leaves_late_commits(&self) -> bool {
+        self.is_store_remote
     }
 
     fn index_bytes(&self) -> u64 {

@@ -117,9 +117,9 @@ pub trait Wal: Send + Sync + std::fmt::Debug {
         Duration::ZERO
     }
 
-    /// Whether another process may have written this log before, and may still be on its way to a table: the tables must be
+    /// Whether a commit of an earlier process with rows of this log may still be on its way to a table: the tables must be
     /// claimed before their marks are trusted.
-    fn outlives_its_writer(&self) -> bool {
+    fn leaves_late_commits(&self) -> bool {
         false
     }
 

@@ -454,7 +454,7 @@ impl Wal for ObjectWal {
         self.is_stopped.store(true, Ordering::Release);
     }
 
-    fn outlives_its_writer(&self) -> bool {
+    fn leaves_late_commits(&self) -> bool {
         true
     }
 }

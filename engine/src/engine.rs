@@ -409,7 +409,13 @@ impl Engine {
         }
         self.background.iter().for_each(AbortHandle::abort);
         match self.role() {
-            Role::Writer { .. } => self.flush().await,
+            Role::Writer { .. } => {
+                self.flush().await?;
+                if let Some(fence) = &self.shared.fence {
+                    fence.end().await;
+                }
+                Ok(())
+            }
             Role::Fenced { .. } | Role::Follower { .. } => Ok(()),
         }
     }

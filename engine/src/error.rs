@@ -109,6 +109,25 @@ impl Error {
         self.kind
     }
 
+    /// Whether the object store could not be reached, or failed in answering: what was asked may succeed later as it is.
+    /// Refusals (a wrong key, a bucket that is not there) are no such failures.
+    pub fn is_store_silent(&self) -> bool {
+        let mut cause = self
+            .source
+            .as_deref()
+            .map(|source| source as &(dyn std::error::Error + 'static));
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<object_store::Error>() {
+                return matches!(error, object_store::Error::Generic { .. });
+            }
+            if error.is::<StoreFailure>() {
+                return true;
+            }
+            cause = error.source();
+        }
+        self.kind == ErrorKind::Unavailable
+    }
+
     /// The message alone, without the cause.
     pub fn message(&self) -> &str {
         &self.message

@@ -4,7 +4,7 @@
 use crate::clock::{Clock, Micros};
 use crate::error::{Error, ErrorKind, Result};
 use crate::project::ProjectId;
-use crate::store::{backup, export, object, verify};
+use crate::store::{backup, export, fence, object, verify};
 use crate::wal::{LocalWal, Wal};
 use object_store::ObjectStore;
 use std::io::Write;
@@ -16,6 +16,7 @@ pub use crate::store::backup::manifest::Manifest;
 pub use crate::store::backup::restore::{Restored, Wanted};
 pub use crate::store::backup::{Done, Extra};
 pub use crate::store::export::{Format, Selection};
+pub use crate::store::fence::Holder;
 pub use crate::store::import::{BadRow, Field, InputFormat, Row, Rows};
 pub use crate::store::progress::Progress;
 pub use crate::store::verify::{Finding, Report, Severity};
@@ -31,6 +32,22 @@ impl Store {
     /// `Invalid` for a URL or option that is not understood, `Storage` when the store does not answer.
     pub async fn open(url: &str, options: &[(String, String)]) -> Result<Self> {
         object::open(url, options).await.map(Self)
+    }
+
+    /// As [`Store::open`], to read only: the store is not put to the test.
+    ///
+    /// # Errors
+    /// `Invalid` for a URL or option that is not understood.
+    pub fn open_to_read(url: &str, options: &[(String, String)]) -> Result<Self> {
+        object::open_to_read(url, options).map(Self)
+    }
+
+    /// The writer that took the store last; `None` when there was none.
+    ///
+    /// # Errors
+    /// `Storage` when the store cannot be read.
+    pub async fn holder(&self) -> Result<Option<Holder>> {
+        fence::holder(&self.0).await
     }
 
     /// The projects that have tables.

@@ -53,6 +53,10 @@ struct Place {
     /// Settings file [default: tally.yml, if there is one] [env: TALLY_CONFIG]
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
+    /// Does what a command is to do with the data though another server may write to the store, and stops that one from
+    /// writing
+    #[arg(long, global = true)]
+    take_over: bool,
     #[command(flatten)]
     flags: SettingFlags,
 }
@@ -127,6 +131,8 @@ struct Context {
     settings: Settings,
     resolved: Vec<Resolved>,
     layers: Layers,
+    /// Whether a command may stop another writer.
+    take_over: bool,
 }
 
 /// Runs the command line of this process.
@@ -149,6 +155,7 @@ pub fn main() -> ExitCode {
 }
 
 fn act(cli: Cli) -> Outcome {
+    let take_over = cli.place.take_over;
     let mut layers = layers(cli.place);
     if let Action::Version = cli.command {
         output::say(&format!("tally {}", env!("CARGO_PKG_VERSION")));
@@ -162,6 +169,7 @@ fn act(cli: Cli) -> Outcome {
         settings,
         resolved,
         layers,
+        take_over,
     };
     let kept = kept(&context, &cli.command)?;
     match cli.command {

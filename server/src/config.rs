@@ -196,6 +196,23 @@ impl Settings {
         format!("{host}, process {}, {}", std::process::id(), self.listen)
     }
 
+    /// Whether the process of this name may still run, as far as can be seen from here: not when it was one of this host
+    /// and is gone.
+    pub fn may_run(&self, instance: &str) -> bool {
+        let mine = self.instance();
+        let parts = |name: &str| {
+            let (host, rest) = name.split_once(", process ")?;
+            let (process, _) = rest.split_once(',')?;
+            Some((host.to_owned(), process.to_owned()))
+        };
+        match (parts(instance), parts(&mine)) {
+            (Some((host, process)), Some((my_host, my_process))) if host == my_host => {
+                process != my_process && std::path::Path::new("/proc").join(process).exists()
+            }
+            _ => true,
+        }
+    }
+
     /// The address to print for others to use: the setting, or the one listened on.
     pub fn base_url(&self) -> String {
         match &self.public_url {

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use engine::clock::Clock;
 use engine::health::{Part, Severity, Trouble};
+use parking_lot::Mutex;
 use std::sync::{Arc, OnceLock};
 use tower::ServiceExt;
 
@@ -15,7 +16,7 @@ use tower::ServiceExt;
 #[derive(Debug, Clone)]
 pub struct Gate {
     routes: Arc<OnceLock<Router>>,
-    starting: Trouble,
+    starting: Arc<Mutex<Trouble>>,
 }
 
 impl Gate {
@@ -24,14 +25,21 @@ impl Gate {
         let now = clock.now_micros();
         Self {
             routes: Arc::new(OnceLock::new()),
-            starting: Trouble {
+            starting: Arc::new(Mutex::new(Trouble {
                 part: Part::Start,
                 severity: Severity::NotReady,
                 reason: "starting: the write-ahead log is read".to_owned(),
                 since: now,
                 last: now,
-            },
+            })),
         }
+    }
+
+    /// Says in `/readyz` why it takes longer.
+    pub fn tell(&self, reason: &str, clock: &dyn Clock) {
+        let mut starting = self.starting.lock();
+        reason.clone_into(&mut starting.reason);
+        starting.last = clock.now_micros();
     }
 
     /// From now on requests reach `routes`. Only the first call counts.
@@ -55,7 +63,7 @@ impl Gate {
         }
         match request.uri().path() {
             "/livez" => health::alive().await.into_response(),
-            "/readyz" => health::readiness(std::slice::from_ref(&self.starting)),
+            "/readyz" => health::readiness(&[self.starting.lock().clone()]),
             _ => {
                 let text = "Tally is starting; try again in a few seconds";
                 Failure::new(StatusCode::SERVICE_UNAVAILABLE, text).into_response()

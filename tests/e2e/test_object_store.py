@@ -11,6 +11,7 @@ import urllib.request
 import boto3
 from moto.server import ThreadedMotoServer
 
+from support.command import Command
 from support.tally import Tally, free_port, wait_until
 
 BUCKET = "tally"
@@ -48,6 +49,13 @@ def readyz(tally):
             return reply.status, json.load(reply)
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read())
+
+
+def readyz_or_none(tally):
+    try:
+        return readyz(tally)[0]
+    except OSError:
+        return None
 
 
 class ObjectStore(unittest.TestCase):
@@ -188,6 +196,51 @@ class ObjectStore(unittest.TestCase):
                 self.assertGreaterEqual(second.count("site"), before + 40)
                 self.assertEqual(first.stop(), 0, first.log())
                 self.assertEqual(second.stop(), 0, second.log())
+
+    def test_a_command_does_not_stop_a_writer_elsewhere(self):
+        for wal in ["local", "store"]:
+            with self.subTest(wal=wal):
+                writer = self.machine(wal).start()
+                self.assertEqual(post(writer, events(f"{wal}-a", 10))[0], 200)
+                command = Command(self.machine(wal))
+                self.assertIn("--take-over", command.fails("flush"))
+                command("flush", "--take-over")
+                wait_until(lambda: post(writer, events("no", 1))[0] == 503 and readyz(writer)[0] == 503, "the writer's notice")
+                writer.stop()
+                again = self.machine(wal).start()
+                self.assertIn("--take-over", command.fails("compact"))
+                again.kill()
+                command("compact")
+                last = self.machine(wal).start()
+                self.assertEqual(last.stop(), 0, last.log())
+                command("flush")
+
+    def test_a_start_waits_for_a_store_that_does_not_answer(self):
+        port = free_port()
+        for wal in ["local", "store"]:
+            with self.subTest(wal=wal):
+                machine = self.machine(wal)
+                options = machine.settings["store_options"].replace(f":{self.port}", f":{port}")
+                machine.settings["store_options"] = options
+                machine.port = free_port()
+                machine.process = machine.spawn(machine.port)
+                wait_until(lambda: "does not answer; the start is tried again" in machine.log(), "a word in the log", 60)
+                status, body = readyz(machine)
+                self.assertEqual(status, 503, body)
+                self.assertIn("object store does not answer", json.dumps(body))
+                self.assertEqual(post(machine, events("early", 1))[0], 503)
+                self.assertEqual(machine.stop(), 0, machine.log())
+
+                machine.process = machine.spawn(machine.port)
+                wait_until(lambda: readyz_or_none(machine) == 503, "an answer")
+                late = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+                late.start()
+                try:
+                    wait_until(machine._is_ready, "the start", 90)
+                    self.assertEqual(post(machine, events(f"{wal}-w", 5))[1]["stored"], 5)
+                    self.assertEqual(machine.stop(), 0, machine.log())
+                finally:
+                    late.stop()
 
     def is_flushed(self, machine):
         with urllib.request.urlopen(f"{machine.url}/metrics", timeout=10) as reply:

@@ -2,6 +2,7 @@
 
 use crate::server::{Server, Wanted};
 use crate::support::Random;
+use crate::support::client::now_seconds;
 use crate::support::events::page_views;
 use engine::ProjectId;
 use engine::maintenance::{Progress, Store};
@@ -9,8 +10,6 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// 2026-01-01.
-const START: u64 = 1_767_225_600;
 const DAYS: u64 = 4;
 const EVENTS: usize = 300;
 
@@ -28,8 +27,13 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn count_of_day(day: u64) -> Value {
-    let date = chrono::DateTime::from_timestamp(i64::try_from(START + day * 86_400).unwrap(), 0).unwrap();
+/// Midnight some weeks ago: what is older than 400 days counts as of today.
+fn start() -> u64 {
+    now_seconds() / 86_400 * 86_400 - 30 * 86_400
+}
+
+fn count_of_day(start: u64, day: u64) -> Value {
+    let date = chrono::DateTime::from_timestamp(i64::try_from(start + day * 86_400).unwrap(), 0).unwrap();
     let date = date.format("%Y-%m-%d").to_string();
     json!({"measures": ["TrackedEvents.count"], "dimensions": ["TrackedEvents.eventId"], "limit": 5000,
         "timeDimensions": [{"dimension": "TrackedEvents.utcTime", "dateRange": [date, date]}],
@@ -40,18 +44,19 @@ fn count_of_day(day: u64) -> Value {
 /// does not need the damaged file is answered as before, and what needs it is answered as before or refused without a
 /// word about files.
 #[test]
-#[ignore = "not shown to hold yet: run it by name"]
 fn one_changed_bit_is_named_and_the_rest_answers() {
     let folder = tempfile::tempdir().unwrap();
     crate::support::write_projects(&folder.path().join("data"));
-    let queries: Vec<Value> = (0..DAYS).map(count_of_day).collect();
-    let right = prepare(folder.path(), &queries);
+    let start = start();
+    let queries: Vec<Value> = (0..DAYS).map(|day| count_of_day(start, day)).collect();
+    let right = prepare(folder.path(), start, &queries);
     let store = folder.path().join("data/store");
-    let all = files(&store);
-    let flips: usize = std::env::var("TALLY_BITROT_FLIPS").map_or(100, |n| n.parse().unwrap());
+    let flips: usize = std::env::var("TALLY_BITROT_FLIPS").map_or(40, |n| n.parse().unwrap());
     let mut random = Random::new(18);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for n in 0..flips {
+        // Each start takes a writer's entry away and makes its own.
+        let all = files(&store);
         let path = &all[usize::try_from(random.below(all.len() as u64)).unwrap()];
         let bytes = fs::read(path).unwrap();
         let at = usize::try_from(random.below(bytes.len() as u64)).unwrap();
@@ -86,12 +91,12 @@ fn url_of(folder: &Path) -> String {
 }
 
 /// Two projects with files of some days. Their answers.
-fn prepare(folder: &Path, queries: &[Value]) -> Vec<Vec<Vec<Value>>> {
+fn prepare(folder: &Path, start: u64, queries: &[Value]) -> Vec<Vec<Vec<Value>>> {
     let server = Server::start_in(folder, Wanted::flushing(1_000_000, 3_600_000));
     let client = server.client();
     for key in ["shop-key", "blog-key"] {
         for day in 0..DAYS {
-            let events = json!(page_views(&format!("d{day}-"), EVENTS, START + day * 86_400));
+            let events = json!(page_views(&format!("d{day}-"), EVENTS, start + day * 86_400));
             assert_eq!(client.ingest(key, &events).status, 200);
             server.flush();
         }

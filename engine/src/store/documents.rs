@@ -1,14 +1,44 @@
-//! Small documents that the server keeps in the store when the data folder may be lost: numbered versions, each put once.
+//! Small documents that the server keeps in the store when the data folder may be lost: numbered versions, each put once
+//! and followed by its hash.
+//!
+//! ```text
+//! object = document "\nblake3 " hash(64 hexadecimal digits) "\n"
+//! ```
 
 use super::create::{Created, create};
 use super::{object, paths};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use std::sync::Arc;
+
+const LABEL: &[u8] = b"\nblake3 ";
+/// Bytes behind the document: the label, the hash and a line's end.
+const SEAL_BYTES: usize = LABEL.len() + 64 + 1;
+
+/// A document with its hash.
+fn sealed(document: &[u8]) -> Bytes {
+    let hash = blake3::hash(document).to_hex();
+    Bytes::from([document, LABEL, hash.as_bytes(), b"\n"].concat())
+}
+
+/// The document in the bytes of an object.
+///
+/// # Errors
+/// `Storage`, naming the object, when they are not those that were put.
+pub fn opened(path: &Path, bytes: &Bytes) -> Result<Bytes> {
+    let document = bytes.slice(..bytes.len().saturating_sub(SEAL_BYTES));
+    if sealed(&document) == *bytes {
+        return Ok(document);
+    }
+    Err(Error::storage(format!(
+        "the object {path} is damaged: it has other bytes than were written. Delete it when an older version lies beside \
+         it, else put it back from a copy"
+    )))
+}
 
 /// The documents of one store. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -30,10 +60,11 @@ impl Documents {
     /// One version of a document.
     ///
     /// # Errors
-    /// `Storage` when the store does not answer.
+    /// `Storage` when the store does not answer, or the document is damaged.
     pub async fn get(&self, name: &str, version: u64) -> Result<Option<Bytes>> {
-        match self.store.get(&paths::document_version(name, version)).await {
-            Ok(found) => Ok(Some(found.bytes().await?)),
+        let path = paths::document_version(name, version);
+        match self.store.get(&path).await {
+            Ok(found) => opened(&path, &found.bytes().await?).map(Some),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -57,10 +88,10 @@ impl Documents {
     pub async fn put(&self, name: &str, version: u64, bytes: Bytes) -> Result<Bytes> {
         let path = paths::document_version(name, version);
         let gives_up = |tries| tries >= limits::PUT_TRIES_MAX;
-        Ok(match create(&self.store, &path, &bytes, gives_up).await? {
-            Created::Ours => bytes,
-            Created::Theirs(found) => found,
-        })
+        match create(&self.store, &path, &sealed(&bytes), gives_up).await? {
+            Created::Ours => Ok(bytes),
+            Created::Theirs(found) => opened(&path, &found),
+        }
     }
 
     /// Deletes the versions below `version`.

@@ -7,6 +7,7 @@
 //! epoch as a mark and excludes any other entry with that mark.
 
 use super::create::{Created, create};
+use super::log::seal;
 use super::paths;
 use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
@@ -54,6 +55,40 @@ pub struct Predecessor {
     pub wal: WalPlace,
 }
 
+/// The writer that took a store last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// What it calls itself: host and process.
+    pub instance: String,
+    /// When it took the store, microseconds.
+    pub since: Micros,
+    /// Whether it has stopped in peace since.
+    pub is_gone: bool,
+}
+
+/// The writer that took `store` last; `None` when there was none or its entry cannot be read.
+///
+/// # Errors
+/// `Storage` when the store cannot be read.
+pub async fn holder(store: &Arc<dyn ObjectStore>) -> Result<Option<Holder>> {
+    let Some(epoch) = epochs(store, None).await?.last().copied() else {
+        return Ok(None);
+    };
+    let Some(writer) = read(store, epoch).await? else {
+        return Ok(None);
+    };
+    let is_gone = match store.head(&paths::writer_end(epoch)).await {
+        Ok(_) => true,
+        Err(object_store::Error::NotFound { .. }) => false,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Some(Holder {
+        instance: writer.instance,
+        since: writer.since_micros,
+        is_gone,
+    }))
+}
+
 /// The right of this process to write to a store, until another takes it.
 pub struct Fence {
     store: Arc<dyn ObjectStore>,
@@ -89,7 +124,7 @@ impl Fence {
             since_micros: now,
         };
         let bytes = serde_json::to_vec(&me).map_err(|error| Error::internal(format!("a writer's entry: {error}")))?;
-        let bytes = Bytes::from(bytes);
+        let bytes = Bytes::from(seal::seal_pointer(&bytes));
         for _ in 0..RIVALS_MAX {
             let before = epochs(store, None).await?;
             let epoch = before.last().map_or(1, |last| last + 1);
@@ -120,12 +155,25 @@ impl Fence {
     /// Deletes the entries of earlier writers. Only after their logs are sealed: later starts look for no log of theirs.
     pub async fn forget(&self, predecessors: &[Predecessor]) {
         for before in predecessors {
-            let name = paths::writer(before.epoch);
-            if let Err(error) = self.store.delete(&name).await
-                && !matches!(error, object_store::Error::NotFound { .. })
-            {
-                tracing::debug!(%name, %error, "an earlier writer's entry stays until the next start");
+            // The entry last: without it nobody would look for the other.
+            for name in [paths::writer_end(before.epoch), paths::writer(before.epoch)] {
+                if let Err(error) = self.store.delete(&name).await
+                    && !matches!(error, object_store::Error::NotFound { .. })
+                {
+                    tracing::debug!(%name, %error, "an earlier writer's entry stays until the next start");
+                    break;
+                }
             }
+        }
+    }
+
+    /// Leaves word that this writer has stopped and may be followed by any.
+    pub async fn end(&self) {
+        let name = paths::writer_end(self.epoch);
+        if self.lost().is_none()
+            && let Err(error) = self.store.put(&name, "ended".into()).await
+        {
+            tracing::debug!(%name, %error, "no word is left of the end; commands ask whether this server has stopped");
         }
     }
 
@@ -205,5 +253,7 @@ async fn read(store: &Arc<dyn ObjectStore>, epoch: u64) -> Result<Option<Writer>
         Err(object_store::Error::NotFound { .. }) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    Ok(serde_json::from_slice(&found).ok())
+    // Damage is as good as no entry: who reads it assumes the worst then.
+    let is_right = seal::check(&paths::writer(epoch), &found).is_ok();
+    Ok(is_right.then(|| serde_json::from_slice(&found).ok()).flatten())
 }

@@ -4,7 +4,7 @@ pub mod backup;
 pub mod checksum;
 pub mod compact;
 mod create;
-mod documents;
+pub mod documents;
 mod encoding;
 pub mod erase;
 pub mod export;

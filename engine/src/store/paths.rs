@@ -4,6 +4,7 @@
 //! projects/<project>/<table>/_delta_log/…                 the table log
 //! projects/<project>/<table>/date=YYYY-MM-DD/<uuid>.vte.parquet   rows of one UTC day
 //! writers/<epoch>.json                                    who may write from this epoch on
+//! writers/<epoch>.ended                                   that this writer has stopped in peace
 //! wal/<epoch>/<number>.wal                                one group of the write-ahead log, when it is kept in the store
 //! event-ids/<hour>/<uuid>.ids                             ids of events acknowledged in one hour, likewise
 //! server/<name>/<version>.json                            what the server keeps in the store: projects and secrets, likewise
@@ -182,6 +183,11 @@ pub fn writer(epoch: u64) -> Path {
     Path::from_iter(["writers", &format!("{}.json", digits(epoch))])
 }
 
+/// The word that the writer of `epoch` has stopped.
+pub fn writer_end(epoch: u64) -> Path {
+    Path::from_iter(["writers", &format!("{}.ended", digits(epoch))])
+}
+
 /// The epoch in the name of a writer's entry.
 pub fn writer_epoch(path: &Path) -> Option<u64> {
     number_before(path.filename()?, ".json")
@@ -229,6 +235,11 @@ pub fn event_ids_hour(path: &Path) -> Option<u32> {
     (is_ids && parts.next().is_none())
         .then(|| u32::try_from(hour).ok())
         .flatten()
+}
+
+/// The folder of all documents of the server's.
+pub fn documents() -> Path {
+    Path::from("server")
 }
 
 /// The folder of the versions of a document of the server's.

@@ -3,6 +3,7 @@
 //! The check reads; it changes nothing. It works beside a running server, because what it reads never changes: a table's
 //! files at the version that it found.
 
+mod beside;
 mod log;
 mod rows;
 
@@ -63,6 +64,10 @@ pub struct Report {
     pub rows: u64,
     /// Files of the tables' logs.
     pub log_files: u64,
+    /// Objects beside the tables: of the write-ahead log in the store, ids of events, writers, and the server's documents.
+    pub objects: u64,
+    /// Records of the write-ahead log in the store.
+    pub pending: u64,
     /// In the order in which they were found.
     pub findings: Vec<Finding>,
 }
@@ -101,7 +106,7 @@ pub async fn projects_in(store: &Arc<dyn ObjectStore>) -> Result<Vec<ProjectId>>
     Ok(projects)
 }
 
-/// Checks the tables of `projects`.
+/// Checks the tables of `projects`, and what the store holds beside tables.
 ///
 /// # Errors
 /// `Storage` when the store does not answer. Damage is no error: it is in the report.
@@ -113,6 +118,7 @@ pub async fn check(store: &Arc<dyn ObjectStore>, projects: &[ProjectId], progres
             check_table(store, project, *kind, progress, &mut report).await?;
         }
     }
+    beside::check(store, &mut report).await?;
     Ok(report)
 }
 

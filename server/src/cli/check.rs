@@ -83,12 +83,13 @@ fn data(context: &Context, options: &Options) -> Result<Vec<String>, Failed> {
     notes.iter().for_each(|note| say_error(&note.to_string()));
     damage.extend(damaged.iter().map(ToString::to_string));
     say(&format!(
-        "{} tables: {} files of {} with {} rows, {} files of their logs: {}",
+        "{} tables: {} files of {} with {} rows, {} files of their logs, {} objects beside them: {}",
         report.tables,
         report.files,
         store::size(report.bytes),
         report.rows,
         report.log_files,
+        report.objects,
         if damage.is_empty() {
             "all right".to_owned()
         } else {

@@ -5,6 +5,7 @@
 //! only when somebody else holds the lock.
 
 use super::output::{is_terminal, say_error};
+use super::store::options as store_options;
 use super::{Context, Failed, runtime};
 use crate::admin::operations::PREFIX;
 use crate::admin::{Operation, Progress};
@@ -14,6 +15,7 @@ use crate::auth::{Secrets, operator};
 use crate::config::Settings;
 use engine::ErrorKind;
 use engine::clock::{Clock, SystemClock};
+use engine::maintenance::Store;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -99,7 +101,39 @@ pub(super) fn operate(context: &Context, name: &str, parameters: &Value) -> Resu
             settings.data_dir.display()
         )));
     }
-    runtime()?.block_on(find(settings, operation, parameters))
+    runtime()?.block_on(async {
+        if !context.take_over {
+            refuse_beside_another(settings).await?;
+        }
+        find(settings, operation, parameters).await
+    })
+}
+
+/// Refuses when nobody holds the folder, but another machine may write to the store: what is done here would stop it.
+async fn refuse_beside_another(settings: &Settings) -> Result<(), Failed> {
+    if settings.store.is_none() || settings.read_only || is_held(&settings.data_dir) {
+        return Ok(());
+    }
+    let store = Store::open_to_read(&settings.store_url()?, &store_options(settings))?;
+    let Some(holder) = store.holder().await? else {
+        return Ok(());
+    };
+    if holder.is_gone || !settings.may_run(&holder.instance) {
+        return Ok(());
+    }
+    let since = chrono::DateTime::from_timestamp_micros(holder.since).unwrap_or_default();
+    Err(Failed::Message(format!(
+        "another server may be writing to this store: {} took it on {} and did not say that it stopped. Run the command \
+         there with its settings. If it does not run any more, or may be stopped from writing, add --take-over",
+        holder.instance,
+        since.format("%Y-%m-%d %H:%M:%S UTC"),
+    )))
+}
+
+/// Whether a process holds the data folder.
+fn is_held(data_dir: &Path) -> bool {
+    let lock = std::fs::File::options().write(true).open(data_dir.join("lock"));
+    lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
 }
 
 async fn find(settings: &Settings, operation: &Operation, parameters: &Value) -> Result<Value, Failed> {

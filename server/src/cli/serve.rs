@@ -15,6 +15,10 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+/// Time from a start for which the store does not answer to the next, which doubles up to the longest.
+const STORE_WAIT_FIRST: Duration = Duration::from_secs(1);
+const STORE_WAIT_MAX: Duration = Duration::from_secs(30);
+
 /// Serves.
 pub(super) fn run(context: &Context) -> Outcome {
     crate::log::start(&context.settings);
@@ -26,12 +30,44 @@ async fn serve(context: &Context) -> Outcome {
     let settings = &context.settings;
     let listener = bind(settings.listen).await?;
     let stop = on_signals()?;
-    serve_while_opening(listener, settings, stop, open(settings)).await
+    let gate = Gate::new(&SystemClock);
+    let opening = open(settings, gate.clone(), stop.clone());
+    serve_while_opening(listener, settings, stop, &gate, opening).await
+}
+
+/// Opens the application. While a remote store does not answer it is tried again, because a server that ends then has to
+/// be started by somebody. `None`: it was told to stop meanwhile.
+async fn open_when_the_store_answers(
+    settings: &Settings,
+    gate: &Gate,
+    mut stop: watch::Receiver<bool>,
+) -> Result<Option<SharedApp>, Failed> {
+    let is_remote = !settings.store_url()?.starts_with("file:");
+    let mut wait = STORE_WAIT_FIRST;
+    loop {
+        let error = match App::open(settings.clone(), Arc::new(SystemClock)).await {
+            Ok(app) => return Ok(Some(app)),
+            Err(error) if is_remote && error.is_store_silent() => error,
+            Err(error) => return Err(error.into()),
+        };
+        tracing::error!(%error, wait_s = wait.as_secs(), "the object store does not answer; the start is tried again");
+        gate.tell(
+            "starting: the object store does not answer; it is tried again",
+            &SystemClock,
+        );
+        let is_told = stop.wait_for(|stop| *stop);
+        if tokio::time::timeout(wait, is_told).await.is_ok() {
+            return Ok(None);
+        }
+        wait = (wait * 2).min(STORE_WAIT_MAX);
+    }
 }
 
 /// Opens everything, and prints what an operator needs.
-async fn open(settings: &Settings) -> Result<SharedApp, Failed> {
-    let app = App::open(settings.clone(), Arc::new(SystemClock)).await?;
+async fn open(settings: &Settings, gate: Gate, stop: watch::Receiver<bool>) -> Result<Option<SharedApp>, Failed> {
+    let Some(app) = open_when_the_store_answers(settings, &gate, stop).await? else {
+        return Ok(None);
+    };
     let is_first_start = app.projects.list().is_empty() && !app.settings.read_only;
     if is_first_start {
         project::make_first(&app.projects)?;
@@ -47,13 +83,16 @@ async fn open(settings: &Settings) -> Result<SharedApp, Failed> {
     } else {
         say(&summary(&app));
     }
-    Ok(app)
+    Ok(Some(app))
 }
 
 /// Serves on a bound listener until `stop`, then closes the engine.
 pub(super) async fn until_stopped(listener: TcpListener, app: SharedApp, stop: watch::Receiver<bool>) -> Outcome {
     let settings = app.settings.clone();
-    serve_while_opening(listener, &settings, stop, async { Ok(app) }).await
+    serve_while_opening(listener, &settings, stop, &Gate::new(&SystemClock), async {
+        Ok(Some(app))
+    })
+    .await
 }
 
 /// Serves at once: until `opening` is done only that the server lives and is not ready yet.
@@ -61,7 +100,8 @@ async fn serve_while_opening(
     listener: TcpListener,
     settings: &Settings,
     stop: watch::Receiver<bool>,
-    opening: impl Future<Output = Result<SharedApp, Failed>>,
+    gate: &Gate,
+    opening: impl Future<Output = Result<Option<SharedApp>, Failed>>,
 ) -> Outcome {
     let options = listen::Options {
         trusted_proxies: settings.trusted_proxies.clone(),
@@ -69,10 +109,13 @@ async fn serve_while_opening(
         deadlines: listen::Deadlines::default(),
     };
     let address = listener.local_addr()?;
-    let gate = Gate::new(&SystemClock);
     let serving = tokio::spawn(listen::serve(listener, gate.router(), options, stop));
     let app = match opening.await {
-        Ok(app) => app,
+        Ok(Some(app)) => app,
+        Ok(None) => {
+            tracing::info!("stopped before the object store answered");
+            return Ok(());
+        }
         Err(failed) => {
             serving.abort();
             return Err(failed);

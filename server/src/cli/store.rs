@@ -33,7 +33,7 @@ pub(super) async fn open_named(settings: &Settings, place: &str) -> Result<Store
     Ok(Store::open(&url, &options(settings)).await?)
 }
 
-fn options(settings: &Settings) -> Vec<(String, String)> {
+pub(super) fn options(settings: &Settings) -> Vec<(String, String)> {
     let options = settings.store_options.iter();
     options
         .map(|(key, value)| (key.clone(), value.expose().to_owned()))

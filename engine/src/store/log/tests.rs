@@ -156,5 +156,11 @@ proptest! {
         let foreign = serde_json::json!({"commitInfo": {"note": text}}).to_string();
         prop_assert_eq!(seal::check(&path, foreign.as_bytes()).unwrap(), Seal::Absent);
         prop_assert!(seal::check(&path, entry.as_bytes()).is_err());
+        // One bit apart is a letter's capital, also in the hash.
+        for at in 0..sealed.len() {
+            let mut wrong = sealed.clone();
+            wrong[at] ^= 0x20;
+            prop_assert!(seal::check(&path, &wrong).is_err(), "byte {at}");
+        }
     }
 }

@@ -2,8 +2,9 @@ use super::*;
 use crate::clock::{Clock, SystemClock};
 use crate::event::{Column, Event, RejectReason, Rejected, batch};
 use crate::store::checksum::Summer;
+use crate::store::fence::WalPlace;
 use crate::store::flush::{Rows as Flushed, flush};
-use crate::store::{NewFile, TableKind};
+use crate::store::{Documents, Fence, NewFile, TableKind, object};
 use bytes::Bytes;
 use object_store::memory::InMemory;
 
@@ -155,6 +156,37 @@ async fn what_is_missing_or_left_over_is_told() {
     store.delete(&entry).await.unwrap();
     let report = checked(&store, project).await;
     assert!(report.is_damaged(), "{:?}", report.findings);
+}
+
+/// A writer's entry and a document: every byte counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_byte_beside_the_tables_is_found_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("file://{}", folder.path().display());
+    let store = object::open_to_read(&url, &[]).unwrap();
+    Fence::take(&store, "a test", WalPlace::Store, DAY).await.unwrap();
+    let documents = Documents::open(&url, &[]).await.unwrap();
+    let document = Bytes::from_static(b"{\"projects\":[]}");
+    documents.put("projects", 1, document.clone()).await.unwrap();
+    assert_eq!(documents.get("projects", 1).await.unwrap(), Some(document));
+    let report = checked(&store, &[]).await;
+    assert_eq!((report.objects, report.findings), (2, Vec::new()));
+    let objects: Vec<_> = store.list(None).try_collect().await.unwrap();
+    for object in objects {
+        let right = store.get(&object.location).await.unwrap().bytes().await.unwrap();
+        for at in 0..right.len() {
+            let mut wrong = right.to_vec();
+            wrong[at] ^= 1 << (at % 8);
+            store.put(&object.location, wrong.into()).await.unwrap();
+            let report = checked(&store, &[]).await;
+            assert!(report.is_damaged(), "byte {at} of {}", object.location);
+            assert!(report.findings[0].text.contains(object.location.as_ref()));
+        }
+        store.put(&object.location, right.slice(..1).into()).await.unwrap();
+        assert!(checked(&store, &[]).await.is_damaged(), "{} cut off", object.location);
+        store.put(&object.location, right.into()).await.unwrap();
+    }
+    assert!(!checked(&store, &[]).await.is_damaged());
 }
 
 /// A file whose log says other things of it than are in it: rows, order, day, bounds.

@@ -27,6 +27,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use ids::{IdObjects, delete, get};
 use object::{Group, Object};
+use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -544,4 +545,25 @@ async fn found(store: &Arc<dyn ObjectStore>, epoch: u64) -> Result<Vec<Live>> {
         }
     }
     Ok(groups)
+}
+
+/// The number of records in an object of the log.
+///
+/// # Errors
+/// `Storage`, naming the object, when it is damaged.
+pub fn check_group(name: &Path, bytes: &Bytes) -> Result<u64> {
+    let place = paths::wal_place(name).ok_or_else(|| Error::storage(format!("{name} is no object of the log")))?;
+    match object::decode(name, place, bytes)? {
+        Object::Group(group) => Ok(group.records.len() as u64),
+        Object::Seal(_) => Ok(0),
+    }
+}
+
+/// Reads an object of ids.
+///
+/// # Errors
+/// `Storage`, naming the object, when it is damaged.
+pub fn check_ids(name: &Path, bytes: &Bytes) -> Result<()> {
+    let hour = paths::event_ids_hour(name).ok_or_else(|| Error::storage(format!("{name} is no object of ids")))?;
+    object::decode_ids(name, hour, bytes).map(drop)
 }

@@ -34,12 +34,12 @@ def size(session, folder):
         session.query(f"INSERT INTO bench.size SELECT * FROM {files} SETTINGS schema_inference_mode = 'union'")
         session.query("OPTIMIZE TABLE bench.size FINAL")
         told = session.query(
-            "SELECT sum(bytes_on_disk) / sum(rows) AS bytes, sum(rows) AS rows FROM system.parts"
+            "SELECT sum(bytes_on_disk) / sum(rows) AS bytes_each, sum(rows) AS rows_all FROM system.parts"
             " WHERE active AND database = 'bench' AND table = 'size'",
             "JSONEachRow",
         ).data()
         told = json.loads(told)
-        say(f"ClickHouse {codec}, bytes an event", f"{told['bytes']:.2f}", f"   {told['rows']} rows")
+        say(f"ClickHouse {codec}, bytes an event", f"{told['bytes_each']:.2f}", f"   {told['rows_all']} rows")
 
 
 COLUMNS = (

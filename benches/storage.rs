@@ -19,13 +19,18 @@ use engine::ingest::Batch;
 use engine::store::flush::{Rows, flush};
 use engine::store::{Table, TableKind, object};
 use engine::{Engine, EngineOptions, ProjectId};
-use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
+use futures::TryStreamExt;
+use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
 use server::demo::DemoSite;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// 2026-06-30T12:00:00Z.
 const NOW: Micros = 1_782_820_800 * SECOND_MICROS;
@@ -212,7 +217,12 @@ fn anchor(arguments: &[&str]) {
 async fn replay(folder: &Path) {
     let wanted = from_env("TALLY_BENCH_LOG_MIB", 200) << 20;
     let day = demo_days().swap_remove(0);
-    let engine = Engine::open(options(folder)).await.unwrap();
+    // With room for the whole log, so that nothing of it is flushed.
+    let roomy = EngineOptions {
+        memory_bytes: 8 << 30,
+        ..options(&folder.join("crashed"))
+    };
+    let engine = Engine::open(roomy).await.unwrap();
     let mut events = 0_usize;
     for round in 0_u64.. {
         if engine.metrics().wal_written_bytes.get() >= wanted {
@@ -235,14 +245,13 @@ async fn replay(folder: &Path) {
         let copy = folder.join(format!("copy-{memory}"));
         let copied = std::process::Command::new("cp")
             .arg("-a")
-            .arg(folder.join("data"))
+            .arg(folder.join("crashed"))
             .arg(&copy)
             .status();
         assert!(copied.unwrap().success());
         let limited = EngineOptions {
-            data_dir: copy,
             memory_bytes: usize::try_from(memory).unwrap(),
-            ..options(folder)
+            ..options(&copy)
         };
         let (cpu_before, started) = (cpu(), Instant::now());
         let engine = Engine::open(limited).await.unwrap();
@@ -274,11 +283,21 @@ fn page(n: u64, ts: Micros) -> Event {
     event
 }
 
-/// A table of so many commits, made without fsyncs, and the time of opening it with a store that is new to it.
+/// The objects of a store in memory as files.
+async fn write_out(store: &Arc<dyn ObjectStore>, folder: &Path) {
+    let all: Vec<_> = store.list(None).try_collect().await.unwrap();
+    for object in all {
+        let path = folder.join(object.location.as_ref());
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let bytes = store.get(&object.location).await.unwrap().bytes().await.unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+}
+
+/// A table of so many commits, made in memory, and the time of opening it with a store that is new to it.
 async fn open(folder: &Path) {
     let commits = from_env("TALLY_BENCH_COMMITS", 1_000);
-    std::fs::create_dir_all(folder.join("store")).unwrap();
-    let quick: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new_with_prefix(folder.join("store")).unwrap());
+    let quick: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let clock: Arc<dyn engine::clock::Clock> = FixedClock::new(NOW);
     let mut table = Table::open(&quick, &project(0), TableKind::Events).await.unwrap();
     let mut last = Vec::new();
@@ -302,6 +321,7 @@ async fn open(folder: &Path) {
         "commit at {commits} files, p50      {:>9.2} ms",
         tail[tail.len() / 2].as_secs_f64() * 1e3
     );
+    write_out(&quick, &folder.join("store")).await;
     let measure = async |what: &str| {
         let mut times = Vec::new();
         for _ in 0..9 {

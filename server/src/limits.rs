@@ -18,6 +18,8 @@ pub const UNWANTED_BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Time a write to the client may make no progress: a client that does not read its answer.
 pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 
+/// Connections that wait to be accepted; the system may allow fewer (`net.core.somaxconn`).
+pub const ACCEPT_BACKLOG: u32 = 4096;
 /// Connections in all. Each costs a descriptor and some kilobytes.
 pub const CONNECTIONS_MAX: usize = 4096;
 /// Connections of one address; a page's browser opens 6, a proxy some dozens.

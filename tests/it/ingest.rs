@@ -298,9 +298,16 @@ fn over_the_memory_bound_clients_are_told_when_to_come_back() {
     let server = Server::start_with(wanted);
     let client = server.client();
     let mut accepted = 0;
+    // Large enough that two requests are too much, and less than half of the bound each: more would start a flush.
+    let wide = |n: usize| {
+        let mut events = page_views(&format!("m{n}-"), 500, now_seconds() - 600);
+        for event in &mut events {
+            event["properties"]["note"] = json!("x".repeat(2_400));
+        }
+        json!(events)
+    };
     let refused = (0..400).find_map(|n| {
-        let events = json!(page_views(&format!("m{n}-"), 500, now_seconds() - 600));
-        let reply = client.ingest("shop-key", &events);
+        let reply = client.ingest("shop-key", &wide(n));
         if reply.status == 200 {
             accepted += 500;
             return None;

@@ -6,6 +6,7 @@
 use crate::support::client::{Client, now_seconds};
 use crate::support::events::page_view;
 use crate::support::process::Process;
+use crate::support::wait_for;
 use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -87,9 +88,11 @@ fn slow_connections_are_closed_in_time_and_harm_nobody() {
     let waiting: Vec<_> = (0..slow)
         .map(|number| runtime.spawn(be_slow(address, number)))
         .collect();
-    std::thread::sleep(Duration::from_millis(500));
+    let open = wait_for("all connections to be open", Duration::from_secs(9), || {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap().count();
+        (open > slow).then_some(open)
+    });
     let besieged = p99(&client);
-    let open = std::fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap().count();
     let lives: Vec<Duration> = waiting
         .into_iter()
         .map(|slow| runtime.block_on(slow).unwrap())
@@ -98,7 +101,6 @@ fn slow_connections_are_closed_in_time_and_harm_nobody() {
     println!(
         "{slow} slow connections ({open} files open): p99 of a post {idle:?} idle and {besieged:?} with them; all closed after {longest:?}"
     );
-    assert!(open > slow, "the server lets so many in: {open} files are open");
     assert!(*longest < CLOSED_MAX, "a slow connection was open for {longest:?}");
     // A debug build on a busy machine: the figure is for people, and this for what stands still.
     assert!(

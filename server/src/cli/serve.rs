@@ -5,6 +5,7 @@ use super::{Context, Failed, Outcome, operate, project, runtime, wiring};
 use crate::app::{self, App, SharedApp};
 use crate::auth::secrets::SECRET_BYTES_RECOMMENDED;
 use crate::config::Settings;
+use crate::limits;
 use crate::listen;
 use crate::starting::Gate;
 use engine::clock::SystemClock;
@@ -12,7 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 
 /// Time from a start for which the store does not answer to the next, which doubles up to the longest.
@@ -138,9 +139,23 @@ async fn serve_while_opening(
     Ok(())
 }
 
+/// As the library binds, with room for more connections that wait to be accepted: a thousand that come at once fill its own.
+fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // Without it a restart would have to wait for the old connections' ends.
+    if cfg!(unix) {
+        socket.set_reuseaddr(true)?;
+    }
+    socket.bind(address)?;
+    socket.listen(limits::ACCEPT_BACKLOG)
+}
+
 /// Takes the port before anything else is done, so that a taken one costs nothing.
 pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, Failed> {
-    TcpListener::bind(address).await.map_err(|error| {
+    listen_at(address).map_err(|error| {
         let advice = match error.kind() {
             io::ErrorKind::AddrInUse => {
                 let next = address.port().checked_add(1).unwrap_or(4000);

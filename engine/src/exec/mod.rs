@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod bucket;
+mod merge_order;
 mod piece;
 mod prune;
 pub mod session;

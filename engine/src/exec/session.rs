@@ -4,6 +4,7 @@ mod statement;
 
 use super::admission::Admission;
 use super::bucket;
+use super::merge_order;
 use super::piece;
 use super::table::{ProjectTable, store_url};
 use super::udaf::funnel;
@@ -133,7 +134,10 @@ impl QuerySession {
             .with_cache_manager(caches)
             .build_arc()?;
         let threads = options.threads.max(1);
-        let mut template = sql::base(config(threads)).with_runtime_env(Arc::clone(&env)).build();
+        let mut template = sql::base(config(threads))
+            .with_physical_optimizer_rules(merge_order::rules())
+            .with_runtime_env(Arc::clone(&env))
+            .build();
         sql::register(&mut template);
         template.register_udf(bucket::udf())?;
         for function in piece::udfs() {

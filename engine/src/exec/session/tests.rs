@@ -72,6 +72,16 @@ fn queries() -> Vec<serde_json::Value> {
         json!({"dimensions": ["Events.id", "Events.tag", "Events.at"], "order": [["Events.at", "desc"]], "limit": 3, "total": true}),
         json!({"measures": ["Visits.count", "Visits.events"], "timeDimensions": [{"dimension": "Visits.firstAt", "dateRange": ["2024-03-10", "2024-03-31"]}]}),
         json!({"measures": ["Events.count"], "segments": ["Events.bots"], "dimensions": ["Events.size"]}),
+        json!({
+            "measures": ["Events.first", "Events.share"],
+            "dimensions": ["Events.id", "Events.country"],
+            "filters": [
+                {"member": "Events.share", "operator": "equals", "values": ["0"]},
+                {"member": "Events.maxWidth", "operator": "set"},
+            ],
+            "order": [["Events.share", "asc"], ["Events.first", "asc"], ["Events.id", "asc"]],
+            "limit": 3,
+        }),
     ]
 }
 

@@ -8,7 +8,7 @@ use crate::clock::{Clock, Micros, SECOND_MICROS};
 use crate::error::{Error, Result};
 use crate::limits;
 use fjall::compaction::filter::{CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict};
-use fjall::config::{CompressionPolicy, FilterPolicy, FilterPolicyEntry};
+use fjall::config::{CompressionPolicy, FilterPolicy, FilterPolicyEntry, PartitioningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
@@ -38,13 +38,18 @@ pub(super) fn is_expired(hour: &[u8], now: Hour) -> bool {
     is_old(u32::from_be_bytes(bytes), now)
 }
 
-/// Most look-ups are of new ids, so every level has a filter that answers "never seen" without reading a block.
+/// Most look-ups are of new ids, so every level has a filter that answers "never seen" without reading a block of keys.
+///
+/// Filters and indexes are cut into blocks of their own. Whole, the filter of a large file is megabytes, more than the cache
+/// takes as one piece, and each look-up would read it anew. Those of the first level are small, and stay in memory.
 pub(super) fn events_options() -> KeyspaceCreateOptions {
     let bits = FilterPolicyEntry::Bloom(fjall::config::BloomConstructionPolicy::BitsPerKey(12.0));
     KeyspaceCreateOptions::default()
         .manual_journal_persist(true)
         .max_memtable_size(limits::WAL_EVENTS_MEMTABLE_BYTES)
         .filter_policy(FilterPolicy::all(bits))
+        .filter_block_partitioning_policy(PartitioningPolicy::new([false, true]))
+        .index_block_partitioning_policy(PartitioningPolicy::new([false, true]))
         .data_block_compression_policy(CompressionPolicy::disabled())
 }
 
@@ -172,3 +177,6 @@ fn failed(folder: &Path, error: fjall::Error) -> Error {
     let text = format!("the index of event ids in {} fails: {error}", folder.display());
     Error::storage(text).with_source(error)
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,6 +45,7 @@ pub struct LocalWal {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     is_store_remote: bool,
+    segments_begun_max: u64,
     /// `None` from a failure until it can be opened again.
     database: RwLock<Option<Database>>,
     /// The last acknowledged number. Held for the whole of a group, and while the log is being healed.
@@ -114,6 +115,7 @@ impl LocalWal {
             clock,
             metrics: Arc::default(),
             is_store_remote: false,
+            segments_begun_max: limits::WAL_SEGMENTS_BEGUN_MAX,
             health: Mutex::default(),
             _lock: lock,
         })
@@ -234,17 +236,56 @@ impl LocalWal {
         self.probe()?;
         journal::rewrite(&path, Some(last_seq))?;
         database::renew_pointers(&path)?;
-        let database = Database::open(&path, &self.clock)?;
+        let database = self.open_up_to(&path, last_seq)?;
+        let _ = std::fs::remove_file(self.folder.join(SUSPECT));
+        Ok(database)
+    }
+
+    /// Opens the store again, which must end with what was acknowledged last.
+    fn open_up_to(&self, path: &Path, last_seq: Seq) -> Result<Database> {
+        let database = Database::open(path, &self.clock)?;
         let found = database.last_seq()?;
         if found != last_seq {
             return Err(Error::storage(format!(
-                "the write-ahead log in {} ends with record {found} after it was written anew, and {last_seq} was \
+                "the write-ahead log in {} ends with record {found} after it was opened again, and {last_seq} was \
                  acknowledged: stop Tally and bring the folder back from a backup",
                 self.folder.display()
             )));
         }
-        let _ = std::fs::remove_file(self.folder.join(SUSPECT));
         Ok(database)
+    }
+
+    /// Closes the store and opens it when that is due. Groups wait meanwhile; when it fails the log heals itself.
+    fn renew_when_worn(&self) {
+        let is_worn = |database: &Database| database.is_worn(self.segments_begun_max);
+        if !self.database.read().as_ref().is_some_and(is_worn) {
+            return;
+        }
+        let last_seq = self.last_seq.lock();
+        if self.health.lock().failing.is_some() {
+            return;
+        }
+        // Somebody who reads the log holds on to the store; there will be another time.
+        let Some(mut database) = self.database.try_write_for(HEAL_PATIENCE) else {
+            return;
+        };
+        let path = self.folder.join(STORE);
+        let started = Instant::now();
+        let renewed = caught("opening the write-ahead log anew", || {
+            drop(database.take());
+            journal::settle(&path)?;
+            self.open_up_to(&path, *last_seq)
+        });
+        match renewed {
+            Ok(opened) => {
+                *database = Some(opened);
+                tracing::debug!(took = ?started.elapsed(), "the write-ahead log was opened anew");
+            }
+            Err(error) => {
+                drop(database);
+                self.fail(&error);
+            }
+        }
     }
 
     /// Whether the disk takes anything at all. Without it, to read the whole log again for a try would be in vain.
@@ -377,6 +418,7 @@ impl Wal for LocalWal {
 
     fn trim(&self, seq: Seq) -> Result<()> {
         self.maintain("dropping segments", |database| database.trim(seq));
+        self.renew_when_worn();
         Ok(())
     }
 

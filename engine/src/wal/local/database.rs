@@ -58,6 +58,8 @@ struct Segments {
     sealed: Vec<Segment>,
     active: Segment,
     number_next: u64,
+    /// Segments that were begun since the store was opened.
+    begun: u64,
 }
 
 #[derive(Clone)]
@@ -286,7 +288,15 @@ impl Database {
         let mut segments = self.segments.lock();
         let full = std::mem::replace(&mut segments.active, fresh);
         segments.sealed.push(full);
+        segments.begun += 1;
         Ok(())
+    }
+
+    /// Whether the store should be opened anew: for each segment begun and dropped it keeps three small files and their
+    /// tables in memory until it is closed. With nothing sealed there is little to read; it is not waited for ever.
+    pub(super) fn is_worn(&self, segments_max: u64) -> bool {
+        let segments = self.segments.lock();
+        segments.begun >= 2 * segments_max || (segments.begun >= segments_max && segments.sealed.is_empty())
     }
 
     /// Drops the sealed segments all of whose records are below `seq`.
@@ -391,5 +401,6 @@ fn open_segments(store: &fjall::Database, path: &Path) -> Result<Segments> {
         sealed,
         active,
         number_next: number_next + 1,
+        begun: 0,
     })
 }

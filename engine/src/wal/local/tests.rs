@@ -190,3 +190,33 @@ fn a_panic_in_the_store_is_a_failure_that_heals() {
     wal.fail(&error);
     assert_eq!(write(&wal, "b").unwrap(), 2);
 }
+
+fn files_below(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .map(|path| if path.is_dir() { files_below(&path) } else { 1 })
+        .sum()
+}
+
+#[test]
+fn a_log_of_many_segments_is_opened_anew_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut wal = open(folder.path());
+    wal.segments_begun_max = 6;
+    let mut files_max = 0;
+    for n in 0..60_u64 {
+        let name = format!("e{n}");
+        let seq = write(&wal, &name).unwrap();
+        wal.rotate(0).unwrap();
+        // The last two stay, so that the log is opened anew with records in it.
+        wal.trim(seq.saturating_sub(1)).unwrap();
+        let last_two = (n.saturating_sub(1)..=n).map(|n| (n + 1, format!("e{n}")));
+        assert_eq!(names(&wal), last_two.collect::<Vec<_>>());
+        assert!(wal.contains(&key("e0")).unwrap() && !wal.contains(&key("another")).unwrap());
+        files_max = files_max.max(files_below(folder.path()));
+    }
+    assert_eq!((wal.metrics.wal_failures.get(), *wal.last_seq.lock()), (0, 60));
+    assert!(files_max < 100, "{files_max} files");
+    drop(wal);
+    assert_eq!(names(&open(folder.path())), named(&[(59, "e58"), (60, "e59")]));
+}

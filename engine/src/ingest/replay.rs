@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 /// Records read ahead of their use.
 const AHEAD_RECORDS: usize = 4;
@@ -50,13 +51,43 @@ async fn is_stored(shared: &Shared, marks: &mut Marks, project: &Project, kind: 
     Ok(seq <= mark)
 }
 
-/// Replays the log. When the rows reach a quarter of ingest's memory bound they are flushed before more are read, so a
-/// log of any length replays in the memory that ingest has.
+/// At most one flush that goes on while more is read.
+#[derive(Debug)]
+struct Flushing<'a> {
+    shared: &'a Arc<Shared>,
+    task: Option<JoinHandle<Result<()>>>,
+}
+
+impl Flushing<'_> {
+    fn is_going_on(&self) -> bool {
+        self.task.as_ref().is_some_and(|task| !task.is_finished())
+    }
+
+    async fn start(&mut self) -> Result<()> {
+        self.end().await?;
+        let shared = Arc::clone(self.shared);
+        self.task = Some(tokio::spawn(async move { shared.flush_round(Which::All).await }));
+        Ok(())
+    }
+
+    /// Waits until nothing is being flushed.
+    async fn end(&mut self) -> Result<()> {
+        match self.task.take() {
+            Some(task) => task
+                .await
+                .map_err(|error| Error::internal("a flush of a replay was interrupted").with_source(error))?,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Replays the log. Rows beyond half of ingest's memory bound are flushed while more is read, and above three quarters nothing
+/// is read until there is room, so a log of any length replays in the memory that ingest has.
 ///
 /// # Errors
 /// `Storage` when the log or a table cannot be read, or a flush on the way fails.
-pub async fn replay(shared: &Shared) -> Result<()> {
-    let (sender, mut records) = mpsc::channel::<(Seq, Record)>(AHEAD_RECORDS);
+pub async fn replay(shared: &Arc<Shared>) -> Result<()> {
+    let (sender, records) = mpsc::channel::<(Seq, Record)>(AHEAD_RECORDS);
     let wal = Arc::clone(&shared.wal);
     let reader = tokio::task::spawn_blocking(move || {
         wal.replay(&mut |seq, record| {
@@ -64,8 +95,28 @@ pub async fn replay(shared: &Shared) -> Result<()> {
             sender.blocking_send((seq, record)).map_err(stopped)
         })
     });
+    let mut flushing = Flushing { shared, task: None };
+    let applied = apply(shared, records, &mut flushing).await;
+    // It holds the log and the folder, whatever became of the rest.
+    let flushed = flushing.end().await;
+    applied.and(flushed)?;
+    match reader.await {
+        Ok(result) => result?,
+        Err(error) => {
+            return Err(Error::internal("the replay of the write-ahead log was interrupted").with_source(error));
+        }
+    }
+    shared.trim().await
+}
+
+async fn apply(
+    shared: &Arc<Shared>,
+    mut records: mpsc::Receiver<(Seq, Record)>,
+    flushing: &mut Flushing<'_>,
+) -> Result<()> {
     let mut marks = Marks::new();
-    let bytes_max = shared.admission.bytes_max() / 4;
+    let most = shared.admission.bytes_max() / 4 * 3;
+    let some = shared.admission.bytes_max() / 2;
     let now = shared.clock.now_micros();
     while let Some((seq, mut record)) = records.recv().await {
         let project = shared.projects.get(&record.project);
@@ -82,15 +133,12 @@ pub async fn replay(shared: &Shared) -> Result<()> {
         shared.metrics.replayed.add(record.events.len() as u64);
         let bytes = project.push(seq, record.events, record.rejected, now);
         shared.admission.hold(bytes);
-        if shared.admission.held_bytes() > bytes_max {
-            shared.flush_round(Which::All).await?;
+        if shared.admission.held_bytes() > some && !flushing.is_going_on() {
+            flushing.start().await?;
+        }
+        if shared.admission.held_bytes() > most {
+            flushing.end().await?;
         }
     }
-    match reader.await {
-        Ok(result) => result?,
-        Err(error) => {
-            return Err(Error::internal("the replay of the write-ahead log was interrupted").with_source(error));
-        }
-    }
-    shared.trim().await
+    Ok(())
 }

@@ -37,14 +37,18 @@ fn event(id: &str, visitor: &str, ts: i64) -> Event {
     event
 }
 
-fn batch(ids: impl IntoIterator<Item = String>) -> Batch {
-    let events = ids.into_iter().enumerate();
+fn of(events: Vec<Event>) -> Batch {
     Batch {
-        events: events
-            .map(|(at, id)| event(&id, &format!("v{}", at % 7), START + at as i64))
-            .collect(),
+        events,
         rejected: Vec::new(),
     }
+}
+
+fn batch(ids: impl IntoIterator<Item = String>) -> Batch {
+    let events = ids.into_iter().enumerate();
+    of(events
+        .map(|(at, id)| event(&id, &format!("v{}", at % 7), START + at as i64))
+        .collect())
 }
 
 fn ids(range: std::ops::Range<usize>) -> impl Iterator<Item = String> {
@@ -692,7 +696,7 @@ async fn a_log_larger_than_the_memory_bound_replays_in_pieces() {
     let fixture = Fixture::memory();
     let p = project("p");
     let engine = fixture.open().await;
-    for round in 0..20 {
+    for round in 0..40 {
         engine
             .append(&p, batch(ids(round * 500..round * 500 + 500)))
             .await
@@ -710,7 +714,7 @@ async fn a_log_larger_than_the_memory_bound_replays_in_pieces() {
         "{:?}",
         view.events.version
     );
-    assert_eq!(visible(&engine, &p).await, once(0..10_000));
+    assert_eq!(visible(&engine, &p).await, once(0..20_000));
 }
 
 #[tokio::test(flavor = "multi_thread")]

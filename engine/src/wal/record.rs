@@ -241,6 +241,7 @@ impl<'a> Reader<'a> {
         Self { rest: bytes }
     }
 
+    #[inline]
     fn take(&mut self, length: usize) -> Result<&'a [u8]> {
         let (taken, rest) = self
             .rest
@@ -250,15 +251,18 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         let taken = self.take(N)?;
         <[u8; N]>::try_from(taken).map_err(|_| damaged("it ends too early"))
     }
 
+    #[inline]
     fn byte(&mut self) -> Result<u8> {
         Ok(self.array::<1>()?[0])
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<u64> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
@@ -275,20 +279,24 @@ impl<'a> Reader<'a> {
         Err(damaged("a number has more than 64 bits"))
     }
 
+    #[inline]
     fn zigzag(&mut self) -> Result<i64> {
         let value = self.varint()?;
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
+    #[inline]
     fn bytes(&mut self) -> Result<&'a [u8]> {
         let length = usize::try_from(self.varint()?).map_err(|_| damaged("it ends too early"))?;
         self.take(length)
     }
 
+    #[inline]
     fn text(&mut self) -> Result<&'a str> {
         std::str::from_utf8(self.bytes()?).map_err(|_| damaged("a text is not UTF-8"))
     }
 
+    #[inline]
     fn micros(&mut self) -> Result<Micros> {
         Ok(i64::from_le_bytes(self.array()?))
     }
@@ -333,6 +341,7 @@ impl<'a> Reader<'a> {
     }
 
     /// One value that fits its column.
+    #[inline]
     fn column_value(&mut self) -> Result<(Column, ValueRef<'a>)> {
         let id = self.byte()?;
         let column = Column::from_id(id).ok_or_else(|| {
@@ -350,6 +359,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     fn value(&mut self, kind: Kind) -> Result<ValueRef<'a>> {
         Ok(match kind {
             Kind::Text => ValueRef::Text(self.text()?),

@@ -213,16 +213,7 @@ async fn mentions_of_others_are_counted_and_erased_on_demand() {
     events[4].set(Column::PagePath, format!("/users/{CANARY}/edit"));
     events[5].set(Column::Properties, format!("{{\"x\":\"{CANARY}0\"}}"));
     events[6].set(Column::UserId, CANARY);
-    engine
-        .append(
-            &p,
-            Batch {
-                events,
-                rejected: Vec::new(),
-            },
-        )
-        .await
-        .unwrap();
+    engine.append(&p, of(events)).await.unwrap();
     let erased = engine.erase(&visitor(CANARY), |_| {}).await.unwrap();
     assert_eq!((erased.tables[0].rows, erased.tables[0].mentions), (1, 2));
     assert_eq!(visible(&engine, &p).await.len(), 49);
@@ -244,13 +235,7 @@ async fn what_comes_after_an_erasure_is_kept_and_told_apart() {
     let append = |n: usize, received: i64| {
         let mut event = event_of(n, CANARY, START);
         event.set_ts(Column::ReceivedAt, received);
-        engine.append(
-            &p,
-            Batch {
-                events: vec![event],
-                rejected: Vec::new(),
-            },
-        )
+        engine.append(&p, of(vec![event]))
     };
     append(1, START).await.unwrap();
     engine.flush().await.unwrap();
@@ -286,16 +271,7 @@ async fn a_range_is_erased_to_the_microsecond() {
         .enumerate()
         .map(|(n, ts)| event_of(n, &format!("v{}", n % 3), *ts))
         .collect();
-    engine
-        .append(
-            &p,
-            Batch {
-                events,
-                rejected: Vec::new(),
-            },
-        )
-        .await
-        .unwrap();
+    engine.append(&p, of(events)).await.unwrap();
     engine.flush().await.unwrap();
     let (from, to) = (day - DAY_MICROS / 2 + 1, day + DAY_MICROS);
     let mut request = visitor("");
@@ -346,16 +322,7 @@ fn random_erasures_leave_exactly_the_others() {
                         }
                         events.push(event);
                     }
-                    engine
-                        .append(
-                            &p,
-                            Batch {
-                                events,
-                                rejected: Vec::new(),
-                            },
-                        )
-                        .await
-                        .unwrap();
+                    engine.append(&p, of(events)).await.unwrap();
                     engine.flush().await.unwrap();
                 }
                 if compacts {
@@ -380,16 +347,7 @@ async fn leftovers_of_a_crash_are_erased_too() {
     let events = (0..30)
         .map(|n| event_of(n, if n % 2 == 0 { CANARY } else { "v" }, START))
         .collect();
-    engine
-        .append(
-            &p,
-            Batch {
-                events,
-                rejected: Vec::new(),
-            },
-        )
-        .await
-        .unwrap();
+    engine.append(&p, of(events)).await.unwrap();
     engine.flush().await.unwrap();
     // A file that was written and never committed, and one that was not written to its end.
     let root = paths::table(&p, TableKind::Events);
@@ -429,18 +387,7 @@ async fn days_past_their_time_go_and_late_events_are_rejected() {
         let event = event_of(n, "v", START - day * DAY_MICROS);
         let p = p.clone();
         let engine = Arc::clone(&engine);
-        async move {
-            engine
-                .append(
-                    &p,
-                    Batch {
-                        events: vec![event],
-                        rejected: Vec::new(),
-                    },
-                )
-                .await
-                .unwrap()
-        }
+        async move { engine.append(&p, of(vec![event])).await.unwrap() }
     };
     for n in 0..6usize {
         append(&p, n, n as i64).await;

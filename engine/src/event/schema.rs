@@ -86,7 +86,8 @@ macro_rules! columns {
 
             /// The column with this name.
             pub fn from_name(name: &str) -> Option<Column> {
-                match name { $($name => Some(Column::$variant),)* _ => None }
+                let at = BY_NAME.binary_search_by_key(&(name.len(), name), |(length, known, _)| (*length, *known));
+                at.ok().and_then(|at| BY_NAME.get(at)).map(|(_, _, column)| *column)
             }
         }
     };
@@ -187,6 +188,15 @@ columns! {
     92 Extra "extra" Text false "Fields of the envelope that have no column, JSON object.",
 }
 
+/// The columns by their names, the short ones first: every member of every event is looked up here, and most comparisons
+/// end with the length.
+static BY_NAME: LazyLock<Vec<(usize, &'static str, Column)>> = LazyLock::new(|| {
+    let entry = |column: &Column| (column.name().len(), column.name(), *column);
+    let mut all: Vec<_> = Column::ALL.iter().map(entry).collect();
+    all.sort_unstable_by_key(|(length, name, _)| (*length, *name));
+    all
+});
+
 /// Name of the partition column: the UTC day of `ts`, `YYYY-MM-DD`. In folder names and the table log, not in the files.
 pub const PARTITION_COLUMN: &str = "date";
 
@@ -216,3 +226,6 @@ static REJECTED: LazyLock<SchemaRef> = LazyLock::new(|| {
 pub fn rejected() -> SchemaRef {
     Arc::clone(&REJECTED)
 }
+
+#[cfg(test)]
+mod tests;

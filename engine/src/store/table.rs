@@ -248,7 +248,24 @@ impl Table {
             .build(reference, Arc::clone(&self.log), operation)
             .await
             .map_err(|error| failed(&self.root, "be committed to", error))?;
-        Ok((done.snapshot().snapshot().clone(), done.version()))
+        let state = done.snapshot().snapshot().clone();
+        let state = match done.metrics.new_checkpoint_created {
+            true => self.read_anew(state).await,
+            false => state,
+        };
+        Ok((state, done.version()))
+    }
+
+    /// The same version, read anew. The library goes through what it has read of the log at each commit, and has that in
+    /// as many pieces as there were commits; from a checkpoint it reads one.
+    async fn read_anew(&self, state: EagerSnapshot) -> EagerSnapshot {
+        match EagerSnapshot::try_new(self.log.as_ref(), Some(state.version())).await {
+            Ok(fresh) => fresh,
+            Err(error) => {
+                tracing::debug!(%error, table = %self.root, "a new checkpoint is not read; the commit holds all the same");
+                state
+            }
+        }
     }
 
     async fn check_fence(&self) -> Result<()> {

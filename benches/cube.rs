@@ -26,7 +26,7 @@ use tokio::sync::watch;
 
 /// As in the binary.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const SECRET: &str = "bench-secret-of-at-least-thirty-two-bytes";
 const WRITE_KEY: &str = "bench-key";

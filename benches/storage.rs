@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 /// As in the binary.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// 2026-06-30T12:00:00Z.
 const NOW: Micros = 1_782_820_800 * SECOND_MICROS;

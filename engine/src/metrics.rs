@@ -135,6 +135,7 @@ metrics! {
     store_written_bytes "tally_store_written_bytes_total" Counter 1.0 "Bytes written to the object store.",
     disk_free_bytes "tally_disk_free_bytes" Gauge 1.0 "Space left on the disk of the data folder.",
     process_resident_bytes "process_resident_memory_bytes" Gauge 1.0 "Resident memory of the process.",
+    process_anonymous_bytes "process_resident_anonymous_bytes" Gauge 1.0 "Resident memory of the process without pages of files such as the binary.",
     process_open_fds "process_open_fds" Gauge 1.0 "Open file descriptors of the process.",
     process_threads "process_threads" Gauge 1.0 "Threads of the process.",
     process_cpu_micros "process_cpu_seconds_total" Counter 0.000001 "CPU time of the process.",

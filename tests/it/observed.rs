@@ -50,6 +50,7 @@ fn metrics_follow_what_happens() {
         ("tally_store_requests_total{op=\"put\",outcome=\"failed\"}", 0.0, 0.0),
         ("tally_disk_free_bytes", 1.0, 1e18),
         ("process_resident_memory_bytes", 1e6, 1e12),
+        ("process_resident_anonymous_bytes", 1e6, 1e12),
         ("process_open_fds", 5.0, 1e5),
         ("process_threads", 2.0, 1e4),
     ] {

@@ -123,12 +123,22 @@ impl Process {
 
     /// Resident memory in KiB: now, and the most there ever was.
     pub fn memory_kib(&self) -> (u64, u64) {
+        let [now, most] = self.status_kib(["VmRSS:", "VmHWM:"]);
+        (now, most)
+    }
+
+    /// Resident memory in KiB that is the process's own, and that is pages of files: the binary's.
+    pub fn memory_parts_kib(&self) -> (u64, u64) {
+        let [anonymous, file] = self.status_kib(["RssAnon:", "RssFile:"]);
+        (anonymous, file)
+    }
+
+    fn status_kib<const N: usize>(&self, names: [&str; N]) -> [u64; N] {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let field = |name: &str| {
+        names.map(|name| {
             let line = status.lines().find(|line| line.starts_with(name)).unwrap();
             line.split_whitespace().nth(1).unwrap().parse().unwrap()
-        };
-        (field("VmRSS:"), field("VmHWM:"))
+        })
     }
 
     /// Forgets the most memory there ever was: from now on it is counted anew.

@@ -9,8 +9,9 @@ const TICK_MICROS: u64 = 10_000;
 
 /// Sets the metrics of the process.
 pub(super) fn observe(metrics: &Metrics) {
-    if let Some(bytes) = resident_bytes() {
-        metrics.process_resident_bytes.set(bytes);
+    if let Some(resident) = Resident::now() {
+        metrics.process_resident_bytes.set(resident.all);
+        metrics.process_anonymous_bytes.set(resident.anonymous);
     }
     if let Ok(entries) = fs::read_dir("/proc/self/fd") {
         // One of them is the folder that is being read.
@@ -25,10 +26,29 @@ pub(super) fn observe(metrics: &Metrics) {
     }
 }
 
-fn resident_bytes() -> Option<u64> {
-    let text = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * PAGE_BYTES)
+/// Bytes of memory that are resident.
+#[derive(Debug, PartialEq, Eq)]
+struct Resident {
+    all: u64,
+    /// What the process holds itself. The rest is pages of files, above all of the binary, which the system takes back when
+    /// it needs them.
+    anonymous: u64,
+}
+
+impl Resident {
+    fn now() -> Option<Self> {
+        Self::parse(&fs::read_to_string("/proc/self/statm").ok()?)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut fields = text.split_whitespace().skip(1);
+        let mut bytes = || Some(fields.next()?.parse::<u64>().ok()? * PAGE_BYTES);
+        let (all, of_files) = (bytes()?, bytes()?);
+        Some(Self {
+            all,
+            anonymous: all.saturating_sub(of_files),
+        })
+    }
 }
 
 struct Stat {
@@ -74,5 +94,13 @@ mod tests {
             (3_000_000, 7, 123_450_000)
         );
         assert!(Stat::parse("nonsense").is_none());
+    }
+
+    #[test]
+    fn memory_is_told_with_and_without_files() {
+        let found = Resident::parse("577519 69145 22963 43298 0 101010 0\n").unwrap();
+        assert_eq!((found.all, found.anonymous), (69_145 * 4096, (69_145 - 22_963) * 4096));
+        assert_eq!(Resident::parse("1 2"), None);
+        assert_eq!(Resident::parse("nonsense"), None);
     }
 }

@@ -1,7 +1,7 @@
 //! The one memory budget, divided: what each part of the engine may hold.
 //!
-//! Sixteenths of the whole. What no part counts (decoded pages on their way, allocations of libraries, the allocator's own
-//! reserve) comes on top, so the sum of the parts stays below the whole.
+//! Sixteenths of the whole. What no part counts (decoded pages on their way, the copy that an aggregation sorts when it
+//! spills, the log's own memory, the allocator's reserve) comes on top, so the sum of the parts stays below the whole.
 
 /// Least memory of merges, bytes: a few wide files at once.
 const COMPACTION_BYTES_MIN: usize = 16 * 1024 * 1024;
@@ -24,14 +24,14 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Divides `memory_bytes`. Remote files get a cache of their blocks at the queries' expense. One sixteenth is left to
-    /// the answers that the edge keeps.
+    /// Divides `memory_bytes`. One sixteenth is left to the answers that the edge keeps, and two to what
+    /// nobody counts; of these, and of the queries', a cache of blocks is taken for remote files.
     pub fn new(memory_bytes: usize, is_remote: bool) -> Self {
         let part = memory_bytes / 16;
         let blocks = if is_remote { 2 * part } else { 0 };
         Self {
             ingest: 4 * part,
-            queries: 8 * part - blocks,
+            queries: 6 * part - blocks / 2,
             compaction: (2 * part).max(COMPACTION_BYTES_MIN),
             footers: part.min(FOOTER_BYTES_MAX),
             blocks,

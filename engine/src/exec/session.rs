@@ -46,6 +46,10 @@ const COMPILED_MODELS_MAX: usize = 64;
 /// Stack of a query thread in bytes. Planning recurses over expressions; debug builds need several times what release
 /// builds need.
 const STACK_BYTES: usize = 16 * 1024 * 1024;
+/// Memory for each of the queries that run at once.
+const QUERY_BYTES_WORTHWHILE: usize = 48 * 1024 * 1024;
+/// Columns of conditions that a scan keeps decoded, for each partition of a query; no pool counts them.
+const PREDICATE_CACHE_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of spilled data on disk.
 const SPILL_BYTES_MAX: u64 = 32 * 1024 * 1024 * 1024;
 
@@ -152,7 +156,7 @@ impl QuerySession {
             .build()?;
         Ok(Self {
             runtime: Some(runtime),
-            admission: Admission::new(threads * 2),
+            admission: Admission::new(at_once(threads, options.memory_bytes)),
             shared: Arc::new(Shared {
                 env,
                 footers,
@@ -266,6 +270,12 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("no message")
 }
 
+/// Queries that run at once: two for each thread, so that one works while another waits for files; fewer where each would get
+/// little memory, because all would end with too little, and what no pool counts comes on top for each.
+fn at_once(threads: usize, memory_bytes: usize) -> usize {
+    (memory_bytes / QUERY_BYTES_WORTHWHILE).clamp(1, threads * 2)
+}
+
 /// Settings of every query.
 fn config(threads: usize) -> SessionConfig {
     let mut config = SessionConfig::new()
@@ -278,6 +288,7 @@ fn config(threads: usize) -> SessionConfig {
     let options = config.options_mut();
     options.execution.parquet.pushdown_filters = true;
     options.execution.parquet.reorder_filters = true;
+    options.execution.parquet.max_predicate_cache_size = Some(PREDICATE_CACHE_BYTES);
     config
 }
 

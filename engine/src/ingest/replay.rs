@@ -81,8 +81,9 @@ impl Flushing<'_> {
     }
 }
 
-/// Replays the log. Rows beyond half of ingest's memory bound are flushed while more is read, and above three quarters nothing
-/// is read until there is room, so a log of any length replays in the memory that ingest has.
+/// Replays the log. Of one that does not fit into ingest's memory bound, rows beyond half of it are flushed while more is
+/// read, and near the bound nothing is read until there is room; so a log of any length replays in the memory that ingest
+/// has. One that fits is left to the flusher: the sooner events are taken again.
 ///
 /// # Errors
 /// `Storage` when the log or a table cannot be read, or a flush on the way fails.
@@ -115,10 +116,12 @@ async fn apply(
     flushing: &mut Flushing<'_>,
 ) -> Result<()> {
     let mut marks = Marks::new();
-    let most = shared.admission.bytes_max() / 4 * 3;
     let some = shared.admission.bytes_max() / 2;
+    let most = shared.admission.bytes_max() / 8 * 7;
+    let mut left = usize::try_from(shared.wal.size_bytes()).unwrap_or(usize::MAX);
     let now = shared.clock.now_micros();
     while let Some((seq, mut record)) = records.recv().await {
+        left = left.saturating_sub(record.events.size_bytes());
         let project = shared.projects.get(&record.project);
         if !record.events.is_empty() && is_stored(shared, &mut marks, &project, TableKind::Events, seq).await? {
             record.events = EncodedEvents::default();
@@ -133,10 +136,11 @@ async fn apply(
         shared.metrics.replayed.add(record.events.len() as u64);
         let bytes = project.push(seq, record.events, record.rejected, now);
         shared.admission.hold(bytes);
-        if shared.admission.held_bytes() > some && !flushing.is_going_on() {
+        let held = shared.admission.held_bytes();
+        if held > some && held.saturating_add(left) > most && !flushing.is_going_on() {
             flushing.start().await?;
         }
-        if shared.admission.held_bytes() > most {
+        if held > most {
             flushing.end().await?;
         }
     }

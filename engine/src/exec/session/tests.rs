@@ -305,3 +305,19 @@ async fn a_warm_query_asks_a_remote_store_nothing() {
         queries().len()
     );
 }
+
+#[test]
+fn few_queries_share_little_memory() {
+    let cases = [
+        (2, 16, 1),
+        (2, 64, 1),
+        (2, 96, 2),
+        (2, 192, 4),
+        (2, 8192, 4),
+        (16, 512, 10),
+        (16, 8192, 32),
+    ];
+    for (threads, mib, queries) in cases {
+        assert_eq!(at_once(threads, mib << 20), queries, "{threads} threads, {mib} MiB");
+    }
+}

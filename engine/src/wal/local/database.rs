@@ -386,7 +386,10 @@ fn open_segments(store: &fjall::Database, path: &Path) -> Result<Segments> {
             Some(guard) => Some(seq_of(&guard.key().map_err(fail)?)?),
             None => None,
         };
-        let bytes = keyspace.disk_space();
+        let mut bytes = 0;
+        for guard in keyspace.iter() {
+            bytes += u64::from(guard.size().map_err(fail)?);
+        }
         sealed.push(Segment { keyspace, last, bytes });
     }
     let number_next = numbers.last().map_or(1, |last| last + 1);

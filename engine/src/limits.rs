@@ -87,9 +87,9 @@ pub const WAL_EVENTS_MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
 pub const WAL_SEGMENT_MEMTABLE_BYTES: u64 = 32 * 1024 * 1024;
 /// Memory of the log's own few values.
 pub const WAL_META_MEMTABLE_BYTES: u64 = 1024 * 1024;
-/// Segments of the write-ahead log after which its store is opened anew: 30 KiB of disk and memory that the store keeps for
-/// each, against a second in which groups wait.
-pub const WAL_SEGMENTS_BEGUN_MAX: u64 = 1_000;
+/// Segments of the write-ahead log after which its store is opened anew: for each the store keeps three small files, their
+/// tables in memory and now and then an open file. Against that stands a second in which groups wait.
+pub const WAL_SEGMENTS_BEGUN_MAX: u64 = 200;
 /// First wait between two tries to open a failed write-ahead log again, in milliseconds; doubles with each.
 pub const WAL_HEAL_MS: u64 = 100;
 /// Longest such wait, in milliseconds: when a full disk has room again, clients should not notice for long.

@@ -86,8 +86,7 @@ macro_rules! columns {
 
             /// The column with this name.
             pub fn from_name(name: &str) -> Option<Column> {
-                let at = BY_NAME.binary_search_by_key(&(name.len(), name), |(length, known, _)| (*length, *known));
-                at.ok().and_then(|at| BY_NAME.get(at)).map(|(_, _, column)| *column)
+                match name { $($name => Some(Column::$variant),)* _ => None }
             }
         }
     };
@@ -187,15 +186,6 @@ columns! {
     91 Contexts "contexts" Text false "Snowplow contexts as sent, JSON array.",
     92 Extra "extra" Text false "Fields of the envelope that have no column, JSON object.",
 }
-
-/// The columns by their names, the short ones first: every member of every event is looked up here, and most comparisons
-/// end with the length.
-static BY_NAME: LazyLock<Vec<(usize, &'static str, Column)>> = LazyLock::new(|| {
-    let entry = |column: &Column| (column.name().len(), column.name(), *column);
-    let mut all: Vec<_> = Column::ALL.iter().map(entry).collect();
-    all.sort_unstable_by_key(|(length, name, _)| (*length, *name));
-    all
-});
 
 /// Name of the partition column: the UTC day of `ts`, `YYYY-MM-DD`. In folder names and the table log, not in the files.
 pub const PARTITION_COLUMN: &str = "date";

@@ -170,12 +170,17 @@ impl Table {
             self.snapshot = Arc::new(Snapshot::default());
             return Ok(());
         }
-        let state = EagerSnapshot::try_new(self.log.as_ref(), None)
-            .await
-            .map_err(|error| failed(&self.root, "be read", error))?;
+        let state = self.state_at(None).await?;
         self.snapshot = Arc::new(self.read_snapshot(&state)?);
         self.state = Some(state);
         Ok(())
+    }
+
+    /// What the log says of `version`, the newest one without.
+    async fn state_at(&self, version: Option<u64>) -> Result<EagerSnapshot> {
+        EagerSnapshot::try_new(self.log.as_ref(), version)
+            .await
+            .map_err(|error| failed(&self.root, "be read", error))
     }
 
     /// Adds `files` to the table and moves the mark of `writer` to `seq`, in one atomic step.
@@ -259,13 +264,10 @@ impl Table {
     /// The same version, read anew. The library goes through what it has read of the log at each commit, and has that in
     /// as many pieces as there were commits; from a checkpoint it reads one.
     async fn read_anew(&self, state: EagerSnapshot) -> EagerSnapshot {
-        match EagerSnapshot::try_new(self.log.as_ref(), Some(state.version())).await {
-            Ok(fresh) => fresh,
-            Err(error) => {
-                tracing::debug!(%error, table = %self.root, "a new checkpoint is not read; the commit holds all the same");
-                state
-            }
-        }
+        self.state_at(Some(state.version())).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, table = %self.root, "a new checkpoint is not read; the commit holds all the same");
+            state
+        })
     }
 
     async fn check_fence(&self) -> Result<()> {
@@ -377,9 +379,7 @@ impl Table {
     /// # Errors
     /// `Storage` when the log does not reach back so far or cannot be read.
     pub async fn at_version(&self, version: u64) -> Result<Arc<Snapshot>> {
-        let state = EagerSnapshot::try_new(self.log.as_ref(), Some(version))
-            .await
-            .map_err(|error| failed(&self.root, "be read", error))?;
+        let state = self.state_at(Some(version)).await?;
         Ok(Arc::new(self.read_snapshot(&state)?))
     }
 

@@ -115,6 +115,40 @@ async fn answers_are_the_same_from_buffer_files_and_both() {
     }
 }
 
+/// The files of a partition are read one after another, in the one order or in the other. There are many, because the next
+/// ones are opened while one is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_least_value_does_not_hide_the_rows_of_another() {
+    const FILES: usize = 16;
+    let opened = opened().await;
+    let engine = &opened.engine;
+    let mut events: Vec<Event> = samples().into_iter().take(1).cycle().take(FILES).collect();
+    for (second, event) in events.iter_mut().enumerate() {
+        event.set(Column::EventId, format!("e{second}"));
+        event.set_ts(Column::Ts, 1_710_000_000_000_000 + second as i64 * 1_000_000);
+        event.remove(Column::ViewportW);
+    }
+    events[FILES - 1].set(Column::ViewportW, crate::event::Value::Int(800));
+    let query = json!({"measures": ["Events.first", "Events.minWidth"]});
+    let rising = events.clone();
+    let falling: Vec<Event> = events.iter().rev().cloned().collect();
+    for (name, events) in [("rising", rising), ("falling", falling)] {
+        let project = ProjectId::new(name).unwrap();
+        for event in events {
+            append(engine, &project, vec![event]).await;
+            engine.flush().await.unwrap();
+        }
+    }
+    let buffered = ProjectId::new("buffered").unwrap();
+    append(engine, &buffered, events).await;
+    let expected = ask(engine, &buffered, query.clone()).await;
+    assert!(!expected[0].contains(&Cell::Null), "{expected:?}");
+    for name in ["rising", "falling"] {
+        let project = ProjectId::new(name).unwrap();
+        assert_eq!(ask(engine, &project, query.clone()).await, expected, "{name}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_project_never_sees_another() {
     let opened = opened().await;

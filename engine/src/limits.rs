@@ -141,7 +141,7 @@ pub const BUFFER_BATCH_ROWS: usize = 8 * 1024;
 pub const BUFFER_BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of records in a segment of the write-ahead log before a background flush starts another: a new segment costs
 /// some ten fsyncs, an old one some milliseconds of reading after a crash.
-pub const WAL_SEGMENT_BYTES_MIN: u64 = 4 * 1024 * 1024;
+pub const WAL_SEGMENT_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// Projects whose tables are written at the same time. Each needs memory for its sort and its file.
 pub const FLUSH_PROJECTS_AT_ONCE: usize = 2;
 /// Rows from which a flush is worth its file: some hundred kilobytes, ten times the footer.

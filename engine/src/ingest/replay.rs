@@ -3,18 +3,30 @@
 use super::Shared;
 use super::buffer::{Files, Project};
 use super::flusher::Which;
+use crate::blocking::blocking;
+use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::project::ProjectId;
 use crate::store::TableKind;
-use crate::wal::{EncodedEvents, Record, Seq};
+use crate::wal::{EncodedEvents, EncodedRecord, Record, Seq, Wal};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// Records read ahead of their use.
-const AHEAD_RECORDS: usize = 4;
+/// Bytes of records that go from thread to thread at once: handing over single ones takes longer than checking them when
+/// they are small.
+const CHUNK_BYTES: usize = 1 << 20;
+/// Chunks read ahead of their use.
+const AHEAD_CHUNKS: usize = 2;
+/// Chunks that are checked at the same time.
+const CHECKED_AT_ONCE: usize = 2;
+
+/// Records in the order of the log.
+type Chunk<R> = Vec<(Seq, R)>;
 
 /// The last number of each table whose rows are in its files, and whether the table is claimed: then nobody can move it.
 type Marks = HashMap<(ProjectId, TableKind), (Seq, bool)>;
@@ -88,16 +100,14 @@ impl Flushing<'_> {
 /// # Errors
 /// `Storage` when the log or a table cannot be read, or a flush on the way fails.
 pub async fn replay(shared: &Arc<Shared>) -> Result<()> {
-    let (sender, records) = mpsc::channel::<(Seq, Record)>(AHEAD_RECORDS);
+    let (sender, mut chunks) = mpsc::channel(AHEAD_CHUNKS);
     let wal = Arc::clone(&shared.wal);
-    let reader = tokio::task::spawn_blocking(move || {
-        wal.replay(&mut |seq, record| {
-            let stopped = |_| Error::internal("the replay of the write-ahead log was stopped");
-            sender.blocking_send((seq, record)).map_err(stopped)
-        })
-    });
+    let reader = tokio::task::spawn_blocking(move || read(&*wal, &sender));
+    let checked = stream::poll_fn(move |context| chunks.poll_recv(context))
+        .map(|chunk| blocking("checking the write-ahead log", move || check(chunk)))
+        .buffered(CHECKED_AT_ONCE);
     let mut flushing = Flushing { shared, task: None };
-    let applied = apply(shared, records, &mut flushing).await;
+    let applied = apply(shared, pin!(checked), &mut flushing).await;
     // It holds the log and the folder, whatever became of the rest.
     let flushed = flushing.end().await;
     applied.and(flushed)?;
@@ -110,9 +120,33 @@ pub async fn replay(shared: &Arc<Shared>) -> Result<()> {
     shared.trim().await
 }
 
+/// Reads the log to its end, or until nobody takes the chunks any more.
+fn read(wal: &dyn Wal, sender: &mpsc::Sender<Chunk<EncodedRecord>>) -> Result<()> {
+    let send = |chunk| {
+        let stopped = |_| Error::internal("the replay of the write-ahead log was stopped");
+        sender.blocking_send(chunk).map_err(stopped)
+    };
+    let (mut chunk, mut bytes) = (Vec::new(), 0);
+    wal.replay_encoded(&mut |seq, record| {
+        bytes += record.size_bytes();
+        chunk.push((seq, record));
+        if bytes < CHUNK_BYTES {
+            return Ok(());
+        }
+        bytes = 0;
+        send(std::mem::take(&mut chunk))
+    })?;
+    if chunk.is_empty() { Ok(()) } else { send(chunk) }
+}
+
+fn check(chunk: Chunk<EncodedRecord>) -> Result<Chunk<Record>> {
+    let decode = |(seq, record): (Seq, EncodedRecord)| Ok((seq, record.decode()?));
+    chunk.into_iter().map(decode).collect()
+}
+
 async fn apply(
     shared: &Arc<Shared>,
-    mut records: mpsc::Receiver<(Seq, Record)>,
+    mut chunks: impl Stream<Item = Result<Chunk<Record>>> + Unpin,
     flushing: &mut Flushing<'_>,
 ) -> Result<()> {
     let mut marks = Marks::new();
@@ -120,29 +154,37 @@ async fn apply(
     let most = shared.admission.bytes_max() / 8 * 7;
     let mut left = usize::try_from(shared.wal.size_bytes()).unwrap_or(usize::MAX);
     let now = shared.clock.now_micros();
-    while let Some((seq, mut record)) = records.recv().await {
-        left = left.saturating_sub(record.events.size_bytes());
-        let project = shared.projects.get(&record.project);
-        if !record.events.is_empty() && is_stored(shared, &mut marks, &project, TableKind::Events, seq).await? {
-            record.events = EncodedEvents::default();
-        }
-        if !record.rejected.is_empty() && is_stored(shared, &mut marks, &project, TableKind::Rejected, seq).await? {
-            record.rejected.clear();
-        }
-        shared.applied_seq.fetch_max(seq, Ordering::AcqRel);
-        if record.events.is_empty() && record.rejected.is_empty() {
-            continue;
-        }
-        shared.metrics.replayed.add(record.events.len() as u64);
-        let bytes = project.push(seq, record.events, record.rejected, now);
-        shared.admission.hold(bytes);
-        let held = shared.admission.held_bytes();
-        if held > some && held.saturating_add(left) > most && !flushing.is_going_on() {
-            flushing.start().await?;
-        }
-        if held > most {
-            flushing.end().await?;
+    while let Some(chunk) = chunks.try_next().await? {
+        for (seq, record) in chunk {
+            left = left.saturating_sub(record.events.size_bytes());
+            apply_record(shared, &mut marks, seq, record, now).await?;
+            let held = shared.admission.held_bytes();
+            if held > some && held.saturating_add(left) > most && !flushing.is_going_on() {
+                flushing.start().await?;
+            }
+            if held > most {
+                flushing.end().await?;
+            }
         }
     }
+    Ok(())
+}
+
+/// Buffers what of a record is in no table yet.
+async fn apply_record(shared: &Shared, marks: &mut Marks, seq: Seq, mut record: Record, now: Micros) -> Result<()> {
+    let project = shared.projects.get(&record.project);
+    if !record.events.is_empty() && is_stored(shared, marks, &project, TableKind::Events, seq).await? {
+        record.events = EncodedEvents::default();
+    }
+    if !record.rejected.is_empty() && is_stored(shared, marks, &project, TableKind::Rejected, seq).await? {
+        record.rejected.clear();
+    }
+    shared.applied_seq.fetch_max(seq, Ordering::AcqRel);
+    if record.events.is_empty() && record.rejected.is_empty() {
+        return Ok(());
+    }
+    shared.metrics.replayed.add(record.events.len() as u64);
+    let bytes = project.push(seq, record.events, record.rejected, now);
+    shared.admission.hold(bytes);
     Ok(())
 }

@@ -328,11 +328,11 @@ impl Wal for FullDisk {
     fn trim(&self, seq: crate::wal::Seq) -> crate::Result<()> {
         self.0.trim(seq)
     }
-    fn replay(
+    fn replay_encoded(
         &self,
-        each: &mut dyn FnMut(crate::wal::Seq, crate::wal::Record) -> crate::Result<()>,
+        each: &mut dyn FnMut(crate::wal::Seq, crate::wal::EncodedRecord) -> crate::Result<()>,
     ) -> crate::Result<()> {
-        self.0.replay(each)
+        self.0.replay_encoded(each)
     }
     fn size_bytes(&self) -> u64 {
         self.0.size_bytes()

@@ -13,7 +13,7 @@ mod journal;
 mod purge;
 
 use super::index::{Hour, hour_of, is_expired};
-use super::record::{self, Record};
+use super::record::EncodedRecord;
 use super::{EventKey, Seq, Wal};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -426,10 +426,10 @@ impl Wal for LocalWal {
         self.with_database("purging", |database| database.purge(&self.folder))
     }
 
-    fn replay(&self, each: &mut dyn FnMut(Seq, Record) -> Result<()>) -> Result<()> {
+    fn replay_encoded(&self, each: &mut dyn FnMut(Seq, EncodedRecord) -> Result<()>) -> Result<()> {
         let guard = self.database.read();
         let database = guard.as_ref().ok_or_else(|| self.refuse())?;
-        database.replay(&mut |seq, bytes| each(seq, record::decode(bytes.to_vec())?))
+        database.replay(&mut |seq, bytes| each(seq, EncodedRecord::new(bytes.to_vec())))
     }
 
     fn size_bytes(&self) -> u64 {

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 pub use index::{Hour, ScratchIndex};
 pub use local::LocalWal;
-pub use record::{EncodedEvents, Record};
+pub use record::{EncodedEvents, EncodedRecord, Record};
 
 /// Position of a record in the log; grows by one per record, starts at 1, is never used twice.
 pub type Seq = u64;
@@ -92,11 +92,19 @@ pub trait Wal: Send + Sync + std::fmt::Debug {
         Ok(())
     }
 
-    /// Shows every record to `each`, oldest first.
+    /// Shows every record to `each`, oldest first, before it is checked.
     ///
     /// # Errors
     /// `Storage` when a record cannot be read, or the error of `each`.
-    fn replay(&self, each: &mut dyn FnMut(Seq, Record) -> Result<()>) -> Result<()>;
+    fn replay_encoded(&self, each: &mut dyn FnMut(Seq, EncodedRecord) -> Result<()>) -> Result<()>;
+
+    /// Shows every record to `each`, oldest first.
+    ///
+    /// # Errors
+    /// `Storage` when a record cannot be read or is damaged, or the error of `each`.
+    fn replay(&self, each: &mut dyn FnMut(Seq, Record) -> Result<()>) -> Result<()> {
+        self.replay_encoded(&mut |seq, record| each(seq, record.decode()?))
+    }
 
     /// Bytes of records that are not yet dropped, approximately.
     fn size_bytes(&self) -> u64;

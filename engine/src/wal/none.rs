@@ -1,6 +1,6 @@
 //! The log of a process that only reads: there is none.
 
-use super::{EventKey, Record, Seq, Wal};
+use super::{EncodedRecord, EventKey, Seq, Wal};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Takes nothing and holds nothing.
@@ -31,7 +31,7 @@ impl Wal for NoWal {
         Ok(())
     }
 
-    fn replay(&self, _: &mut dyn FnMut(Seq, Record) -> Result<()>) -> Result<()> {
+    fn replay_encoded(&self, _: &mut dyn FnMut(Seq, EncodedRecord) -> Result<()>) -> Result<()> {
         Ok(())
     }
 

@@ -21,6 +21,47 @@ use std::sync::Arc;
 /// The version this code writes.
 const VERSION: u8 = 1;
 
+/// A record as it was read from a log, not checked yet: that takes longer than the reading, and another thread can do it.
+#[derive(Debug, Clone)]
+pub struct EncodedRecord {
+    bytes: Bytes,
+    /// The file or object it was read from, where that is known.
+    source: Option<Arc<str>>,
+}
+
+impl EncodedRecord {
+    /// A record with these bytes, as [`encode`] gave them.
+    pub fn new(bytes: impl Into<Bytes>) -> Self {
+        Self {
+            bytes: bytes.into(),
+            source: None,
+        }
+    }
+
+    /// The same record, whose errors name what it was read from.
+    #[must_use]
+    pub fn read_from(mut self, source: Arc<str>) -> Self {
+        self.source = Some(source);
+        self
+    }
+
+    /// Bytes of the record.
+    pub fn size_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The record, checked.
+    ///
+    /// # Errors
+    /// As [`decode`].
+    pub fn decode(self) -> Result<Record> {
+        decode(self.bytes).map_err(|error| match self.source {
+            Some(source) => Error::storage(format!("{source}: {}", error.message())).with_source(error),
+            None => error,
+        })
+    }
+}
+
 /// A decoded record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {

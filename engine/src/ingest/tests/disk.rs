@@ -3,8 +3,7 @@
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::wal::record::{self, Record};
-use crate::wal::{EventKey, Seq, Wal};
+use crate::wal::{EncodedRecord, EventKey, Seq, Wal};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -119,14 +118,14 @@ impl Wal for DiskWal {
         Ok(())
     }
 
-    fn replay(&self, each: &mut dyn FnMut(Seq, Record) -> Result<()>) -> Result<()> {
+    fn replay_encoded(&self, each: &mut dyn FnMut(Seq, EncodedRecord) -> Result<()>) -> Result<()> {
         let records: Vec<(Seq, Vec<u8>)> = {
             let image = self.disk.0.lock();
             let all = image.segments.iter().flatten();
             all.map(|(seq, record)| (*seq, record.clone())).collect()
         };
         for (seq, bytes) in records {
-            each(seq, record::decode(bytes)?)?;
+            each(seq, EncodedRecord::new(bytes))?;
         }
         Ok(())
     }

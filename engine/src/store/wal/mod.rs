@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::wal::index::hour_of;
-use crate::wal::{EventKey, Hour, Record, ScratchIndex, Seq, Wal, record};
+use crate::wal::{EncodedRecord, EventKey, Hour, ScratchIndex, Seq, Wal};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -377,15 +377,13 @@ fn stopped() -> Error {
     )
 }
 
-/// The records of a group, decoded.
-fn records(place: Place, group: &Group) -> impl Iterator<Item = Result<(Seq, Record)>> {
+/// The records of a group.
+fn records(place: Place, group: &Group) -> impl Iterator<Item = (Seq, EncodedRecord)> {
+    let source: Arc<str> = format!("the object {}", paths::wal_object(place.0, place.1)).into();
     (group.first_seq..).zip(&group.records).map(move |(seq, bytes)| {
         // In bytes of its own: a record that waits for its flush must not keep the whole group.
-        let record = record::decode(Bytes::copy_from_slice(bytes)).map_err(|error| {
-            let name = paths::wal_object(place.0, place.1);
-            Error::storage(format!("the object {name}: {}", error.message())).with_source(error)
-        })?;
-        Ok((seq, record))
+        let record = EncodedRecord::new(Bytes::copy_from_slice(bytes));
+        (seq, record.read_from(Arc::clone(&source)))
     })
 }
 
@@ -430,11 +428,11 @@ impl Wal for ObjectWal {
         })
     }
 
-    fn replay(&self, each: &mut dyn FnMut(Seq, Record) -> Result<()>) -> Result<()> {
+    fn replay_encoded(&self, each: &mut dyn FnMut(Seq, EncodedRecord) -> Result<()>) -> Result<()> {
         let mut reading = self.read_found();
         // Not within one `block_on`: `each` may block as well.
         while let Some((place, group)) = self.runtime.block_on(self.next_group(&mut reading))? {
-            records(place, &group).try_for_each(|record| record.and_then(|(seq, record)| each(seq, record)))?;
+            records(place, &group).try_for_each(|(seq, record)| each(seq, record))?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use crate::clock::{DAY_MICROS, FixedClock, SECOND_MICROS};
 use crate::event::{Column, Event};
 use crate::project::ProjectId;
 use crate::store::fence::WalPlace;
-use crate::wal::record::EncodedEvents;
+use crate::wal::record::{self, EncodedEvents};
 use faulty::{Faulty, Random};
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -67,9 +67,8 @@ impl Writer {
         let mut all = Vec::new();
         let mut reading = self.wal.read_found();
         while let Some((place, group)) = self.wal.next_group(&mut reading).await? {
-            for record in records(place, &group) {
-                let (seq, record) = record?;
-                for event in record.events.iter() {
+            for (seq, record) in records(place, &group) {
+                for event in record.decode()?.events.iter() {
                     all.push((seq, event?.text(Column::EventId).unwrap().to_owned()));
                 }
             }

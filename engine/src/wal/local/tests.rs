@@ -2,7 +2,7 @@ use super::*;
 use crate::clock::{FixedClock, SECOND_MICROS};
 use crate::event::{Column, Event};
 use crate::project::ProjectId;
-use crate::wal::record::EncodedEvents;
+use crate::wal::record::{self, EncodedEvents};
 use std::os::unix::fs::MetadataExt;
 
 fn project() -> ProjectId {

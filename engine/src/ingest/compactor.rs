@@ -2,7 +2,7 @@
 //! table holds any more.
 
 use super::Shared;
-use super::buffer::{Files, Project};
+use super::buffer::{Files, Project, Tables};
 use crate::blocking::blocking;
 use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
@@ -79,10 +79,9 @@ impl Shared {
             let Some(candidate) = self.candidate(&memory) else {
                 return Ok(jobs);
             };
-            self.run_job(&candidate)
-                .await
-                .inspect_err(|_| memory.fail(&candidate, self.clock.now_micros()))?;
-            jobs += 1;
+            let merged = self.run_job(&candidate).await;
+            let merged = merged.inspect_err(|_| memory.fail(&candidate, self.clock.now_micros()))?;
+            jobs += u64::from(merged);
         }
     }
 
@@ -105,10 +104,18 @@ impl Shared {
         best
     }
 
-    /// Merges. The caller holds the lock of the files since before the candidate was chosen.
-    async fn run_job(self: &Arc<Self>, candidate: &Candidate) -> Result<()> {
+    /// Merges. The caller holds the lock of the files since before the candidate was chosen. Returns whether the files were
+    /// still there to be merged.
+    async fn run_job(self: &Arc<Self>, candidate: &Candidate) -> Result<bool> {
         let started = Instant::now();
         let Candidate { project, kind, job } = candidate;
+        {
+            let mut guard = project.tables.lock().await;
+            let tables = project.open_tables(&mut guard, &self.store).await?;
+            if !self.is_current(candidate, tables).await? {
+                return Ok(false);
+            }
+        }
         let mut job = job.clone();
         let merged = loop {
             match self.merge(&project.id, *kind, &job).await {
@@ -121,6 +128,10 @@ impl Shared {
         };
         let mut guard = project.tables.lock().await;
         let tables = project.open_tables(&mut guard, &self.store).await?;
+        if !self.is_current(candidate, tables).await? {
+            // The new file is in no table and is swept.
+            return Ok(false);
+        }
         let table = tables.of(*kind);
         let now_millis = self.clock.now_micros().div_euclid(1000);
         let added = std::slice::from_ref(&merged.file);
@@ -147,7 +158,18 @@ impl Shared {
             duplicates = merged.duplicates,
             "merged files"
         );
-        Ok(())
+        Ok(true)
+    }
+
+    /// Whether the table holds the files of a candidate. A commit without an answer is found out about by whoever commits next,
+    /// and when the store fails then as well, what is shown of the project stays older than the table: it is brought up to it
+    /// here.
+    async fn is_current(&self, candidate: &Candidate, tables: &mut Tables) -> Result<bool> {
+        if tables.of(candidate.kind).holds_all(&candidate.job.files).is_ok() {
+            return Ok(true);
+        }
+        candidate.project.adopt(tables, self.wal.writer_id()).await?;
+        Ok(false)
     }
 
     /// The merge on a thread of its own: it computes for as long as it reads.
@@ -269,7 +291,7 @@ impl Rounds {
         engine.sweep(&mut self.memory).await;
         let _files = engine.life.files.lock().await;
         let candidate = engine.candidate(&self.memory)?;
-        let done = engine.run_job(&candidate).await;
+        let done = engine.run_job(&candidate).await.map(|_| ());
         if let Err(error) = &done {
             engine.failed(&mut self.memory, &candidate, error);
         }

@@ -330,7 +330,11 @@ impl Table {
         Err(error)
     }
 
-    fn holds_all(&self, files: &[Arc<DataFile>]) -> Result<()> {
+    /// Whether `files` are in the table as of the last commit seen.
+    ///
+    /// # Errors
+    /// `Fenced` when one is not.
+    pub fn holds_all(&self, files: &[Arc<DataFile>]) -> Result<()> {
         let held: HashSet<&str> = self.snapshot.files.iter().map(|file| file.log_path.as_str()).collect();
         match files.iter().find(|file| !held.contains(file.log_path.as_str())) {
             None => Ok(()),

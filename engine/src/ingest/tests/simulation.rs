@@ -533,6 +533,9 @@ fn from_env(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
+/// Seeds that failed once. In 57 a merge whose answer was lost had happened, and the files it took the place of were merged again.
+const FOUND: [u64; 1] = [57];
+
 #[test]
 #[allow(clippy::print_stdout, reason = "the figures are what the test is run for")]
 fn seeds_of_a_failing_store_lose_nothing_double_nothing_and_fence_nobody() {
@@ -543,17 +546,22 @@ fn seeds_of_a_failing_store_lose_nothing_double_nothing_and_fence_nobody() {
         .build()
         .unwrap();
     let started = std::time::Instant::now();
-    let next = AtomicU64::new(first);
+    let found = FOUND
+        .iter()
+        .copied()
+        .filter(|seed| !(first..first + seeds).contains(seed));
+    let all: Vec<u64> = found.chain(first..first + seeds).collect();
+    let next = AtomicUsize::new(0);
     let total = parking_lot::Mutex::new(Figures::default());
     let failed = parking_lot::Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::SeqCst);
-                    if seed >= first + seeds || !failed.lock().is_empty() {
+                    let seed = all.get(next.fetch_add(1, Ordering::SeqCst)).copied();
+                    let Some(seed) = seed.filter(|_| failed.lock().is_empty()) else {
                         return;
-                    }
+                    };
                     let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(seed))));
                     match ran {
                         Ok(figures) => total.lock().add(&figures),

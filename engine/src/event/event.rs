@@ -119,7 +119,7 @@ impl From<f64> for Value {
 }
 
 /// One event: a set of columns with values, each column at most once.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct Event {
     values: Vec<(Column, Value)>,
     /// A bit for each column that has a value: most questions are about columns that have none.
@@ -129,6 +129,30 @@ pub struct Event {
 /// The bit of a column. Ids are below 128.
 const fn bit(column: Column) -> u128 {
     1 << (column as u8 % 128)
+}
+
+/// Some columns, a bit for each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ColumnSet(u128);
+
+impl ColumnSet {
+    /// Adds a column.
+    #[inline]
+    pub fn insert(&mut self, column: Column) {
+        self.0 |= bit(column);
+    }
+
+    /// Whether a column is among them.
+    #[inline]
+    pub fn contains(self, column: Column) -> bool {
+        self.0 & bit(column) != 0
+    }
+
+    /// These columns and the others.
+    #[must_use]
+    pub fn union(self, others: ColumnSet) -> ColumnSet {
+        ColumnSet(self.0 | others.0)
+    }
 }
 
 /// The bits of the columns that every event must have.
@@ -142,6 +166,14 @@ const REQUIRED: u128 = {
     }
     bits
 };
+
+/// Whether both have the same values in the same columns, in whatever order they were set.
+impl PartialEq for Event {
+    fn eq(&self, other: &Self) -> bool {
+        let has = |(column, value): &(Column, Value)| other.get(*column) == Some(value);
+        self.present == other.present && self.values.iter().all(has)
+    }
+}
 
 impl Event {
     /// An event without values, with room for `columns` of them.

@@ -9,6 +9,6 @@ pub mod event;
 pub mod rejected;
 pub mod schema;
 
-pub use event::{Event, Value, ValueRef};
+pub use event::{ColumnSet, Event, Value, ValueRef};
 pub use rejected::{RejectReason, Rejected};
 pub use schema::{Column, Kind};

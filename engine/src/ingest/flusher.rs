@@ -9,7 +9,7 @@ use crate::clock::Micros;
 use crate::error::Result;
 use crate::limits;
 use crate::store::TableKind;
-use crate::store::flush::{Rows, flush};
+use crate::store::flush::{Rows, Unsorted, flush};
 use futures::StreamExt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -170,7 +170,7 @@ impl Shared {
             rows.sealed.as_mut().and_then(|part| Some((part.view(), part.seqs?.1)))
         };
         let Some((view, seq)) = taken else { return Ok(()) };
-        let convert = move || Ok((view.events()?, view.rejected()?));
+        let convert = move || Ok((view.unsorted()?, view.rejected()?));
         let (events, rejected) = blocking("reading the buffer", convert).await?;
         let (store, clock, id) = (&self.store, &self.clock, &project.id);
         let mut files = Files {
@@ -181,7 +181,7 @@ impl Shared {
         // their rows buffered, and the mark keeps a repeat from doubling them.
         if let Some(batch) = rejected {
             let rows = Rows {
-                batches: vec![batch],
+                rows: Unsorted::Batches(vec![batch]),
                 writer,
                 seq,
             };
@@ -190,7 +190,7 @@ impl Shared {
         }
         if !events.is_empty() {
             let rows = Rows {
-                batches: events,
+                rows: events,
                 writer,
                 seq,
             };

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::event::Rejected;
 use crate::event::batch::{self, EventsBuilder};
 use crate::limits;
+use crate::store::flush::Unsorted;
 use crate::wal::{EncodedEvents, Seq};
 use arrow::record_batch::RecordBatch;
 use parking_lot::Mutex;
@@ -23,6 +24,14 @@ enum ChunkState {
 impl Chunk {
     fn new(rows: Vec<Arc<EncodedEvents>>) -> Arc<Self> {
         Arc::new(Self(Mutex::new(ChunkState::Rows(rows))))
+    }
+
+    /// The rows as they came, unless they are in Arrow by now.
+    fn encoded(&self) -> Option<Vec<Arc<EncodedEvents>>> {
+        match &*self.0.lock() {
+            ChunkState::Batch(_) => None,
+            ChunkState::Rows(rows) => Some(rows.clone()),
+        }
     }
 
     fn batch(&self) -> Result<RecordBatch> {
@@ -127,6 +136,15 @@ pub(super) struct PartView {
 }
 
 impl PartView {
+    /// All events, for a flush: as they were acknowledged, unless a query has asked for some of them in Arrow already.
+    pub(super) fn unsorted(&self) -> Result<Unsorted> {
+        let encoded: Option<Vec<_>> = self.chunks.iter().map(|chunk| chunk.encoded()).collect();
+        match encoded {
+            Some(encoded) => Ok(Unsorted::Encoded(encoded.concat())),
+            None => Ok(Unsorted::Batches(self.events()?)),
+        }
+    }
+
     pub(super) fn events(&self) -> Result<Vec<RecordBatch>> {
         self.chunks.iter().map(|chunk| chunk.batch()).collect()
     }

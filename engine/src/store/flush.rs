@@ -1,27 +1,29 @@
 //! Rows into files: sorted, split by UTC day, written as Parquet, and then committed to the table in one step.
 
+mod sorted;
+
+pub use sorted::Unsorted;
+
 use super::checksum::{Checksums, Summer};
 use super::encoding::{self, Purpose};
 use super::snapshot::{Bound, ColumnStats, Snapshot};
 use super::table::{NewFile, Table};
-use super::{TableKind, paths, schema, stats};
+use super::{TableKind, paths, stats};
 use crate::blocking::blocking;
 use crate::clock::{Clock, DAY_MICROS, Micros};
 use crate::error::{Error, Result};
 use crate::event::Column;
-use crate::event::schema::REJECTED_TS_COLUMN;
 use crate::limits;
 use crate::project::ProjectId;
 use arrow::array::{Array, AsArray, StringArray};
-use arrow::compute::interleave_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::errors::ParquetError;
 use object_store::{ObjectStore, ObjectStoreExt};
+use sorted::{Day, Place, Sorted};
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 /// The order of an events file.
@@ -31,7 +33,7 @@ pub const SORT_COLUMNS: [Column; 3] = [Column::VisitorId, Column::Ts, Column::Ev
 #[derive(Debug)]
 pub struct Rows<'a> {
     /// The rows, in any order.
-    pub batches: Vec<RecordBatch>,
+    pub rows: Unsorted,
     /// The writer whose mark is moved.
     pub writer: &'a str,
     /// The last WAL number among the rows.
@@ -56,13 +58,13 @@ pub async fn flush(
         return Ok(Arc::clone(table.snapshot()));
     }
     let root = paths::table(project, kind);
-    let batches = rows.batches;
-    let work = move || Sorted::new(kind, batches);
+    let unsorted = rows.rows;
+    let work = move || Sorted::new(kind, unsorted);
     let sorted = Arc::new(blocking("sorting rows", work).await?);
-    let mut files = Vec::with_capacity(sorted.days.len());
-    for day in sorted.days.clone() {
+    let mut files = Vec::with_capacity(sorted.days().len());
+    for day in sorted.days().to_vec() {
         let sorted = Arc::clone(&sorted);
-        let encoded = blocking("writing a file", move || sorted.encode(&day)).await?;
+        let encoded = blocking("writing a file", move || encode(&sorted, &day)).await?;
         let log_path = paths::new_data_file(kind, &encoded.date);
         let size_bytes = encoded.bytes.len() as u64;
         let path = paths::data_file(&root, &log_path);
@@ -80,24 +82,6 @@ pub async fn flush(
     table.commit(&files, rows.writer, rows.seq).await
 }
 
-/// Where a row is: (batch, row).
-type Place = (usize, usize);
-
-/// The rows of one day, as a range of the sorted places.
-#[derive(Debug, Clone, PartialEq)]
-struct Day {
-    number: i64,
-    rows: Range<usize>,
-}
-
-#[derive(Debug)]
-struct Sorted {
-    kind: TableKind,
-    batches: Vec<RecordBatch>,
-    places: Vec<Place>,
-    days: Vec<Day>,
-}
-
 /// One day's file.
 struct Encoded {
     date: String,
@@ -105,31 +89,6 @@ struct Encoded {
     rows: u64,
     stats: BTreeMap<Column, ColumnStats>,
     checksums: Checksums,
-}
-
-/// What a row is sorted by. The first bytes of the visitor as a number decide most comparisons without a memory access.
-struct Key<'a> {
-    day: i64,
-    prefix: u64,
-    visitor: &'a str,
-    ts: Micros,
-    event_id: &'a str,
-    place: Place,
-}
-
-impl Key<'_> {
-    fn order(&self) -> (i64, u64, &str, Micros, &str) {
-        (self.day, self.prefix, self.visitor, self.ts, self.event_id)
-    }
-}
-
-fn prefix(text: &str) -> u64 {
-    let mut bytes = [0; 8];
-    bytes
-        .iter_mut()
-        .zip(text.as_bytes())
-        .for_each(|(slot, byte)| *slot = *byte);
-    u64::from_be_bytes(bytes)
 }
 
 fn missing(name: &str) -> Error {
@@ -151,102 +110,33 @@ pub(crate) fn instants<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a [Mi
         .ok_or_else(|| missing(name))
 }
 
-impl Sorted {
-    fn new(kind: TableKind, batches: Vec<RecordBatch>) -> Result<Self> {
-        let batches = encoding::without_empty(batches)?;
-        let rows = batches.iter().map(RecordBatch::num_rows).sum();
-        let mut keys: Vec<Key<'_>> = Vec::with_capacity(rows);
-        for (at, batch) in batches.iter().enumerate() {
-            match kind {
-                TableKind::Events => {
-                    let visitors = texts(batch, Column::VisitorId.name())?;
-                    let event_ids = texts(batch, Column::EventId.name())?;
-                    let instants = instants(batch, Column::Ts.name())?;
-                    let columns = visitors.iter().zip(event_ids.iter()).zip(instants);
-                    keys.extend(columns.enumerate().map(|(row, ((visitor, event_id), ts))| {
-                        let visitor = visitor.unwrap_or_default();
-                        Key {
-                            day: ts.div_euclid(DAY_MICROS),
-                            prefix: prefix(visitor),
-                            visitor,
-                            ts: *ts,
-                            event_id: event_id.unwrap_or_default(),
-                            place: (at, row),
-                        }
-                    }));
-                }
-                TableKind::Rejected => {
-                    let instants = instants(batch, REJECTED_TS_COLUMN)?;
-                    keys.extend(instants.iter().enumerate().map(|(row, ts)| Key {
-                        day: ts.div_euclid(DAY_MICROS),
-                        prefix: 0,
-                        visitor: "",
-                        ts: *ts,
-                        event_id: "",
-                        place: (at, row),
-                    }));
-                }
-            }
-        }
-        keys.sort_unstable_by(|a, b| a.order().cmp(&b.order()));
-        let mut days: Vec<Day> = Vec::new();
-        for (at, key) in keys.iter().enumerate() {
-            match days.last_mut() {
-                Some(day) if day.number == key.day => day.rows.end = at + 1,
-                _ => days.push(Day {
-                    number: key.day,
-                    rows: at..at + 1,
-                }),
-            }
-        }
-        let places = keys.iter().map(|key| key.place).collect();
-        Ok(Self {
-            kind,
-            batches,
-            places,
-            days,
-        })
-    }
-
-    fn encode(&self, day: &Day) -> Result<Encoded> {
-        let places = self
-            .places
-            .get(day.rows.clone())
-            .ok_or_else(|| Error::internal("a day outside of the sorted rows"))?;
-        let sources: Vec<&RecordBatch> = self.batches.iter().collect();
-        let mut stats = StatsCollector::default();
-        let schema = match self.batches.first() {
-            Some(batch) => batch.schema(),
-            None => schema::of_files(self.kind),
+fn encode(sorted: &Sorted, day: &Day) -> Result<Encoded> {
+    let places = sorted.places(day)?;
+    let mut stats = StatsCollector::default();
+    let schema = Arc::clone(sorted.schema());
+    let options = encoding::options(sorted.kind(), &schema, Purpose::Fresh)?;
+    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), schema, options).map_err(not_encoded)?;
+    let mut pending: Vec<&[Place]> = places.chunks(limits::BUFFER_BATCH_ROWS).rev().collect();
+    while let Some(chunk) = pending.pop() {
+        let Some(batch) = sorted.batch(chunk)? else {
+            // Very long texts: half as many rows fit.
+            let (first, second) = chunk.split_at(chunk.len() / 2);
+            pending.extend([second, first]);
+            continue;
         };
-        let options = encoding::options(self.kind, &schema, Purpose::Fresh)?;
-        let mut writer = ArrowWriter::try_new_with_options(Vec::new(), schema, options).map_err(not_encoded)?;
-        let mut pending: Vec<&[Place]> = places.chunks(limits::BUFFER_BATCH_ROWS).rev().collect();
-        while let Some(chunk) = pending.pop() {
-            let batch = match interleave_record_batch(&sources, chunk) {
-                Ok(batch) => batch,
-                // Very long texts: half as many rows fit.
-                Err(_) if chunk.len() > 1 => {
-                    let (first, second) = chunk.split_at(chunk.len() / 2);
-                    pending.extend([second, first]);
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            if self.kind == TableKind::Events {
-                stats.add(&batch)?;
-            }
-            writer.write(&batch).map_err(not_encoded)?;
+        if sorted.kind() == TableKind::Events {
+            stats.add(&batch)?;
         }
-        let (bytes, checksums) = summed(writer)?;
-        Ok(Encoded {
-            date: date(day.number)?,
-            bytes: bytes.into(),
-            rows: places.len() as u64,
-            stats: stats.finish(),
-            checksums,
-        })
+        writer.write(&batch).map_err(not_encoded)?;
     }
+    let (bytes, checksums) = summed(writer)?;
+    Ok(Encoded {
+        date: date(day.number)?,
+        bytes: bytes.into(),
+        rows: places.len() as u64,
+        stats: stats.finish(),
+        checksums,
+    })
 }
 
 /// The finished file with its checksums.

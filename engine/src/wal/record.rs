@@ -13,7 +13,7 @@
 
 use crate::clock::Micros;
 use crate::error::{Error, Result};
-use crate::event::{Column, Event, Kind, RejectReason, Rejected, Value, ValueRef};
+use crate::event::{Column, ColumnSet, Event, Kind, RejectReason, Rejected, Value, ValueRef};
 use crate::project::ProjectId;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -80,6 +80,7 @@ pub struct Record {
 pub struct EncodedEvents {
     bytes: Bytes,
     ends: Arc<[u32]>,
+    columns: ColumnSet,
 }
 
 impl EncodedEvents {
@@ -87,15 +88,18 @@ impl EncodedEvents {
     pub fn new(events: &[Event]) -> Self {
         let mut bytes = Vec::with_capacity(events.len() * EVENT_BYTES_USUAL);
         let mut ends = Vec::with_capacity(events.len());
+        let mut columns = ColumnSet::default();
         for event in events {
             put_event(&mut bytes, event);
             ends.push(place(bytes.len()));
+            event.values().iter().for_each(|(column, _)| columns.insert(*column));
         }
         // The bytes stay until the flush, their spare room would too.
         bytes.shrink_to_fit();
         Self {
             bytes: bytes.into(),
             ends: ends.into(),
+            columns,
         }
     }
 
@@ -123,15 +127,40 @@ impl EncodedEvents {
     pub fn kept(&self, places: &[usize]) -> Self {
         let mut bytes = Vec::new();
         let mut ends = Vec::with_capacity(places.len());
+        let mut columns = ColumnSet::default();
         for at in places {
-            bytes.extend_from_slice(self.get(*at));
+            let event = self.get(*at);
+            bytes.extend_from_slice(event);
             ends.push(place(bytes.len()));
+            // Bytes that are whole, as all of this type.
+            columns = columns.union(Reader::new(event).skip_event().unwrap_or_default());
         }
         bytes.shrink_to_fit();
         Self {
             bytes: bytes.into(),
             ends: ends.into(),
+            columns,
         }
+    }
+
+    /// The columns in which an event has a value.
+    pub fn columns(&self) -> ColumnSet {
+        self.columns
+    }
+
+    /// Bytes of one event.
+    pub fn event_bytes(&self, at: usize) -> usize {
+        self.get(at).len()
+    }
+
+    /// The values of one event, without a copy. Those that files are sorted by come first, unless an older Tally wrote it.
+    ///
+    /// # Errors
+    /// As [`EncodedEvents::iter`].
+    pub fn values(&self, at: usize) -> Result<impl Iterator<Item = Result<(Column, ValueRef<'_>)>>> {
+        let mut reader = Reader::new(self.get(at));
+        let count = reader.count()?;
+        Ok((0..count).map(move |_| reader.column_value()))
     }
 
     fn get(&self, at: usize) -> &[u8] {
@@ -169,6 +198,9 @@ impl EncodedEvents {
         Ok(())
     }
 }
+
+/// Columns whose values are written first in an event: a flush reads them to sort, and the others later, in that order.
+const FIRST: [Column; 3] = [Column::VisitorId, Column::Ts, Column::EventId];
 
 /// Bytes of an encoded event, usually.
 const EVENT_BYTES_USUAL: usize = 512;
@@ -217,8 +249,9 @@ pub fn decode(bytes: impl Into<Bytes>) -> Result<Record> {
     let start = bytes.len() - reader.rest.len();
     // Every event takes a byte or more, so a damaged count cannot reserve more than the record's own length.
     let mut ends = Vec::with_capacity(count.min(reader.rest.len()));
+    let mut columns = ColumnSet::default();
     for _ in 0..count {
-        reader.skip_event()?;
+        columns = columns.union(reader.skip_event()?);
         ends.push(u32::try_from(bytes.len() - reader.rest.len() - start).map_err(|_| damaged("it is too long"))?);
     }
     let end = bytes.len() - reader.rest.len();
@@ -231,6 +264,7 @@ pub fn decode(bytes: impl Into<Bytes>) -> Result<Record> {
         events: EncodedEvents {
             bytes: bytes.slice(start..end),
             ends: ends.into(),
+            columns,
         },
         rejected,
     })
@@ -258,8 +292,11 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 fn put_event(out: &mut Vec<u8>, event: &Event) {
-    put_varint(out, event.values().len() as u64);
-    for (column, value) in event.values() {
+    let values = event.values();
+    put_varint(out, values.len() as u64);
+    let is_first = |column: &Column| FIRST.contains(column);
+    let first = values.iter().filter(|(column, _)| is_first(column));
+    for (column, value) in first.chain(values.iter().filter(|(column, _)| !is_first(column))) {
         out.push(*column as u8);
         match value {
             Value::Text(text) => put_bytes(out, text.as_bytes()),
@@ -366,19 +403,18 @@ impl<'a> Reader<'a> {
         Ok(event)
     }
 
-    /// Checks an event and goes past it.
-    fn skip_event(&mut self) -> Result<()> {
+    /// Checks an event and goes past it. Returns the columns that have a value.
+    fn skip_event(&mut self) -> Result<ColumnSet> {
         let count = self.count()?;
-        let mut seen = 0_u128;
+        let mut seen = ColumnSet::default();
         for _ in 0..count {
             let (column, _) = self.column_value()?;
-            let bit = 1_u128 << (column as u8 % 128);
-            if seen & bit != 0 {
+            if seen.contains(column) {
                 return Err(damaged("an event has two values of one column"));
             }
-            seen |= bit;
+            seen.insert(column);
         }
-        Ok(())
+        Ok(seen)
     }
 
     /// One value that fits its column.

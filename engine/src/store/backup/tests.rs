@@ -53,7 +53,7 @@ impl Fixture {
             .collect();
         let clock: Arc<dyn Clock> = FixedClock::new(DAY);
         let rows = Rows {
-            batches: vec![batch::from_events(events.iter()).unwrap()],
+            rows: vec![batch::from_events(events.iter()).unwrap()].into(),
             writer: "w",
             seq: self.seq,
         };

@@ -115,7 +115,7 @@ impl Fixture {
         let events: Vec<Event> = rows.iter().map(|row| event(*row)).collect();
         self.seq += 1;
         let rows = Rows {
-            batches: vec![batch::from_events(events.iter()).unwrap()],
+            rows: vec![batch::from_events(events.iter()).unwrap()].into(),
             writer: "w",
             seq: self.seq,
         };

@@ -35,7 +35,7 @@ async fn exported(format: Format, from: Option<i64>, to: Option<i64>) -> (Vec<St
     for (seq, part) in [(1, 0..3), (2, 3..6)] {
         let events: Vec<Event> = part.map(event).collect();
         let rows = Rows {
-            batches: vec![batch::from_events(events.iter()).unwrap()],
+            rows: vec![batch::from_events(events.iter()).unwrap()].into(),
             writer: "w",
             seq,
         };

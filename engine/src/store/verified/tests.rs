@@ -34,7 +34,7 @@ async fn table(rows: std::ops::Range<u64>, flushes: usize) -> (Arc<dyn ObjectSto
     let events: Vec<Event> = rows.map(event).collect();
     for (at, part) in events.chunks(events.len().div_ceil(flushes)).enumerate() {
         let rows = Rows {
-            batches: vec![batch::from_events(part.iter()).unwrap()],
+            rows: vec![batch::from_events(part.iter()).unwrap()].into(),
             writer: "w",
             seq: at as u64 + 1,
         };

@@ -37,7 +37,7 @@ async fn store() -> (Arc<dyn ObjectStore>, Vec<ProjectId>) {
         for n in 0..6 {
             let events: Vec<Event> = (n * 3..n * 3 + 3).map(|n| event(name, n % 15)).collect();
             let rows = Flushed {
-                batches: vec![batch::from_events(events.iter()).unwrap()],
+                rows: vec![batch::from_events(events.iter()).unwrap()].into(),
                 writer: "w",
                 seq: n + 1,
             };
@@ -54,7 +54,7 @@ async fn store() -> (Arc<dyn ObjectStore>, Vec<ProjectId>) {
         };
         let mut table = Table::open(&store, &project, TableKind::Rejected).await.unwrap();
         let rows = Flushed {
-            batches: vec![batch::from_rejected([rejected].iter()).unwrap()],
+            rows: vec![batch::from_rejected([rejected].iter()).unwrap()].into(),
             writer: "w",
             seq: 1,
         };

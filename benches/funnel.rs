@@ -215,7 +215,7 @@ async fn write_store(folder: &Path, events: u64) {
             }
         }
         let rows = Rows {
-            batches,
+            rows: batches.into(),
             writer: "bench",
             seq: day + 1,
         };

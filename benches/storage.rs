@@ -305,7 +305,7 @@ async fn open(folder: &Path) {
         let started = Instant::now();
         let ts = NOW - (n as i64 % 30) * DAY_MICROS;
         let rows = Rows {
-            batches: vec![batch::from_events([page(n, ts)].iter()).unwrap()],
+            rows: vec![batch::from_events([page(n, ts)].iter()).unwrap()].into(),
             writer: "bench",
             seq: n,
         };

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::metrics::Metrics;
-use database::{Database, Group};
+use database::{Database, Group, WornAt};
 use parking_lot::{Mutex, RwLock};
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -45,7 +45,7 @@ pub struct LocalWal {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     is_store_remote: bool,
-    segments_begun_max: u64,
+    worn_at: WornAt,
     /// `None` from a failure until it can be opened again.
     database: RwLock<Option<Database>>,
     /// The last acknowledged number. Held for the whole of a group, and while the log is being healed.
@@ -115,7 +115,7 @@ impl LocalWal {
             clock,
             metrics: Arc::default(),
             is_store_remote: false,
-            segments_begun_max: limits::WAL_SEGMENTS_BEGUN_MAX,
+            worn_at: WornAt::default(),
             health: Mutex::default(),
             _lock: lock,
         })
@@ -257,7 +257,7 @@ impl LocalWal {
 
     /// Closes the store and opens it when that is due. Groups wait meanwhile; when it fails the log heals itself.
     fn renew_when_worn(&self) {
-        let is_worn = |database: &Database| database.is_worn(self.segments_begun_max);
+        let is_worn = |database: &Database| database.is_worn(&self.worn_at);
         if !self.database.read().as_ref().is_some_and(is_worn) {
             return;
         }

@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const META: &str = "meta";
 const EVENTS: &str = "events";
@@ -45,8 +45,29 @@ impl Group {
     }
 }
 
+/// When the store should be opened anew.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WornAt {
+    /// Segments begun, however soon.
+    pub(super) segments_max: u64,
+    /// Segments begun, once it has been open for `age`.
+    pub(super) segments: u64,
+    pub(super) age: Duration,
+}
+
+impl Default for WornAt {
+    fn default() -> Self {
+        Self {
+            segments_max: limits::WAL_SEGMENTS_BEGUN_MAX,
+            segments: limits::WAL_SEGMENTS_BEGUN,
+            age: Duration::from_millis(limits::WAL_RENEW_MS),
+        }
+    }
+}
+
 pub(super) struct Database {
     folder: PathBuf,
+    opened: Instant,
     meta: Keyspace,
     events: Keyspace,
     segments: Mutex<Segments>,
@@ -183,6 +204,7 @@ impl Database {
         let segments = open_segments(&store, path)?;
         let database = Self {
             folder: path.to_owned(),
+            opened: Instant::now(),
             meta,
             events,
             segments: Mutex::new(segments),
@@ -294,9 +316,11 @@ impl Database {
 
     /// Whether the store should be opened anew: for each segment begun and dropped it keeps three small files and their
     /// tables in memory until it is closed. With nothing sealed there is little to read; it is not waited for ever.
-    pub(super) fn is_worn(&self, segments_max: u64) -> bool {
+    pub(super) fn is_worn(&self, worn_at: &WornAt) -> bool {
+        let is_old = self.opened.elapsed() >= worn_at.age;
+        let max = if is_old { worn_at.segments } else { worn_at.segments_max };
         let segments = self.segments.lock();
-        segments.begun >= 2 * segments_max || (segments.begun >= segments_max && segments.sealed.is_empty())
+        segments.begun >= 2 * max || (segments.begun >= max && segments.sealed.is_empty())
     }
 
     /// Drops the sealed segments all of whose records are below `seq`.

@@ -200,9 +200,25 @@ fn files_below(folder: &Path) -> usize {
 
 #[test]
 fn a_log_of_many_segments_is_opened_anew_and_loses_nothing() {
+    let usual = WornAt::default();
+    let many = WornAt {
+        segments_max: 6,
+        ..usual
+    };
+    let old = WornAt {
+        segments: 6,
+        age: Duration::ZERO,
+        ..usual
+    };
+    for worn_at in [many, old] {
+        opened_anew_when(worn_at);
+    }
+}
+
+fn opened_anew_when(worn_at: WornAt) {
     let folder = tempfile::tempdir().unwrap();
     let mut wal = open(folder.path());
-    wal.segments_begun_max = 6;
+    wal.worn_at = worn_at;
     let mut files_max = 0;
     for n in 0..60_u64 {
         let name = format!("e{n}");

@@ -138,6 +138,9 @@ impl Shared {
         let replaced = table.replace(&job.files, added, now_millis).await;
         // After a failure too: the table may have been read again, and may hold more than this process knew.
         project.adopt(tables, self.wal.writer_id()).await?;
+        if replaced.is_err() && tables.of(*kind).holds_all(&job.files).is_err() {
+            return Ok(false);
+        }
         drop(guard);
         replaced?;
         if merged.duplicates > 0 {

@@ -144,7 +144,7 @@ pub const BUFFER_BATCH_ROWS: usize = 8 * 1024;
 /// Memory of the rows of one Arrow batch of the buffer, in bytes: a text column cannot hold more than 2 GiB.
 pub const BUFFER_BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of records in a segment of the write-ahead log before a background flush starts another: a new segment costs
-/// some ten fsyncs, an old one some milliseconds of reading after a crash.
+/// some ten fsyncs, an old one at most a tenth of a second of reading after a crash.
 pub const WAL_SEGMENT_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// Projects whose tables are written at the same time. Each needs memory for its sort and its file.
 pub const FLUSH_PROJECTS_AT_ONCE: usize = 2;

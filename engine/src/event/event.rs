@@ -118,28 +118,26 @@ impl From<f64> for Value {
     }
 }
 
-/// One event: a set of columns with values, each column at most once.
-#[derive(Debug, Clone, Default)]
-pub struct Event {
-    values: Vec<(Column, Value)>,
-    /// A bit for each column that has a value: most questions are about columns that have none.
-    present: u128,
-}
+/// Some columns, a bit for each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ColumnSet(u128);
 
 /// The bit of a column. Ids are below 128.
 const fn bit(column: Column) -> u128 {
     1 << (column as u8 % 128)
 }
 
-/// Some columns, a bit for each.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ColumnSet(u128);
-
 impl ColumnSet {
     /// Adds a column.
     #[inline]
     pub fn insert(&mut self, column: Column) {
         self.0 |= bit(column);
+    }
+
+    /// Takes a column out.
+    #[inline]
+    pub fn remove(&mut self, column: Column) {
+        self.0 &= !bit(column);
     }
 
     /// Whether a column is among them.
@@ -153,6 +151,14 @@ impl ColumnSet {
     pub fn union(self, others: ColumnSet) -> ColumnSet {
         ColumnSet(self.0 | others.0)
     }
+}
+
+/// One event: a set of columns with values, each column at most once.
+#[derive(Debug, Clone, Default)]
+pub struct Event {
+    values: Vec<(Column, Value)>,
+    /// The columns that have a value: most questions are about those that have none.
+    present: ColumnSet,
 }
 
 /// The bits of the columns that every event must have.
@@ -180,7 +186,7 @@ impl Event {
     pub fn with_capacity(columns: usize) -> Self {
         Self {
             values: Vec::with_capacity(columns),
-            present: 0,
+            present: ColumnSet::default(),
         }
     }
 
@@ -196,8 +202,8 @@ impl Event {
             "{value:?} does not fit column {}",
             column.name()
         );
-        if self.present & bit(column) == 0 {
-            self.present |= bit(column);
+        if !self.present.contains(column) {
+            self.present.insert(column);
             self.values.push((column, value));
         } else if let Some(slot) = self.values.iter_mut().find(|(c, _)| *c == column) {
             slot.1 = value;
@@ -224,13 +230,18 @@ impl Event {
     /// Takes a column's value out.
     pub fn remove(&mut self, column: Column) -> Option<Value> {
         let at = self.values.iter().position(|(c, _)| *c == column)?;
-        self.present &= !bit(column);
+        self.present.remove(column);
         Some(self.values.swap_remove(at).1)
+    }
+
+    /// The columns that have a value.
+    pub fn columns(&self) -> ColumnSet {
+        self.present
     }
 
     /// The value of `column`.
     pub fn get(&self, column: Column) -> Option<&Value> {
-        if self.present & bit(column) == 0 {
+        if !self.present.contains(column) {
             return None;
         }
         self.values.iter().find(|(c, _)| *c == column).map(|(_, v)| v)
@@ -259,7 +270,7 @@ impl Event {
 
     /// The first required column that is missing, or a column whose value has the wrong type; `None` when storable.
     pub fn defect(&self) -> Option<Column> {
-        let missing = REQUIRED & !self.present;
+        let missing = REQUIRED & !self.present.0;
         if missing != 0 {
             return Column::ALL.iter().copied().find(|column| missing & bit(*column) != 0);
         }

@@ -190,6 +190,9 @@ columns! {
 /// Name of the partition column: the UTC day of `ts`, `YYYY-MM-DD`. In folder names and the table log, not in the files.
 pub const PARTITION_COLUMN: &str = "date";
 
+/// The order of an events file.
+pub const SORT_COLUMNS: [Column; 3] = [Column::VisitorId, Column::Ts, Column::EventId];
+
 static EVENTS: LazyLock<SchemaRef> = LazyLock::new(|| {
     let field = |c: &Column| Field::new(c.name(), c.kind().data_type(), !c.is_required());
     Arc::new(Schema::new(Column::ALL.iter().map(field).collect::<Vec<_>>()))

@@ -2,7 +2,7 @@
 //! table holds any more.
 
 use super::Shared;
-use super::buffer::{Files, Project, Tables};
+use super::buffer::{Files, Project};
 use crate::blocking::blocking;
 use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
@@ -109,13 +109,6 @@ impl Shared {
     async fn run_job(self: &Arc<Self>, candidate: &Candidate) -> Result<bool> {
         let started = Instant::now();
         let Candidate { project, kind, job } = candidate;
-        {
-            let mut guard = project.tables.lock().await;
-            let tables = project.open_tables(&mut guard, &self.store).await?;
-            if !self.is_current(candidate, tables).await? {
-                return Ok(false);
-            }
-        }
         let mut job = job.clone();
         let merged = loop {
             match self.merge(&project.id, *kind, &job).await {
@@ -128,16 +121,13 @@ impl Shared {
         };
         let mut guard = project.tables.lock().await;
         let tables = project.open_tables(&mut guard, &self.store).await?;
-        if !self.is_current(candidate, tables).await? {
-            // The new file is in no table and is swept.
-            return Ok(false);
-        }
         let table = tables.of(*kind);
         let now_millis = self.clock.now_micros().div_euclid(1000);
         let added = std::slice::from_ref(&merged.file);
         let replaced = table.replace(&job.files, added, now_millis).await;
         // After a failure too: the table may have been read again, and may hold more than this process knew.
         project.adopt(tables, self.wal.writer_id()).await?;
+        // Another commit of this process took them out, and its answer was lost. The new file is in no table and is swept.
         if replaced.is_err() && tables.of(*kind).holds_all(&job.files).is_err() {
             return Ok(false);
         }
@@ -162,17 +152,6 @@ impl Shared {
             "merged files"
         );
         Ok(true)
-    }
-
-    /// Whether the table holds the files of a candidate. A commit without an answer is found out about by whoever commits next,
-    /// and when the store fails then as well, what is shown of the project stays older than the table: it is brought up to it
-    /// here.
-    async fn is_current(&self, candidate: &Candidate, tables: &mut Tables) -> Result<bool> {
-        if tables.of(candidate.kind).holds_all(&candidate.job.files).is_ok() {
-            return Ok(true);
-        }
-        candidate.project.adopt(tables, self.wal.writer_id()).await?;
-        Ok(false)
     }
 
     /// The merge on a thread of its own: it computes for as long as it reads.

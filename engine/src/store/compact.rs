@@ -12,13 +12,13 @@ pub use plan::{Job, next};
 
 use super::checksum::{Checksums, Summer};
 use super::encoding::{self, Purpose};
-use super::flush::{SORT_COLUMNS, StatsCollector, texts};
+use super::flush::{StatsCollector, texts};
 use super::verified::{ProvedFooters, VerifyingReaderFactory, partitioned};
 use super::{DataFile, NewFile, TableKind, paths, schema};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event::Column;
-use crate::event::schema::REJECTED_TS_COLUMN;
+use crate::event::schema::{REJECTED_TS_COLUMN, SORT_COLUMNS};
 use crate::limits;
 use crate::project::ProjectId;
 use arrow::array::{Array, BooleanArray, RecordBatch, new_null_array};

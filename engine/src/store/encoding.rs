@@ -3,8 +3,8 @@
 //! Only what any Parquet reader of the last years knows is used; the log's schema tells readers of columns that a file lacks.
 
 use super::TableKind;
-use super::flush::SORT_COLUMNS;
 use crate::error::{Error, Result};
+use crate::event::schema::SORT_COLUMNS;
 use crate::event::{Column, Kind};
 use crate::limits;
 use arrow::array::Array;

@@ -26,9 +26,6 @@ use sorted::{Day, Place, Sorted};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The order of an events file.
-pub const SORT_COLUMNS: [Column; 3] = [Column::VisitorId, Column::Ts, Column::EventId];
-
 /// What goes to one table in one commit.
 #[derive(Debug)]
 pub struct Rows<'a> {

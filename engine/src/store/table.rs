@@ -330,13 +330,13 @@ impl Table {
         if has_added && lacks_removed {
             return Ok(Arc::clone(&self.snapshot));
         }
-        if self.holds_all(removed).is_err() {
+        if let Err(gone) = self.holds_all(removed) {
             // Nobody else writes: the fence holds.
-            return Err(Error::storage(format!(
-                "files of the table {} were taken out by a commit whose answer was lost; it is known now, so the next try can succeed",
-                self.root
-            ))
-            .with_source(error));
+            let text = format!(
+                "{}: an earlier commit, whose answer was lost, took it out; try again",
+                gone.message()
+            );
+            return Err(Error::storage(text).with_source(error));
         }
         Err(error)
     }

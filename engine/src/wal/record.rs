@@ -13,6 +13,7 @@
 
 use crate::clock::Micros;
 use crate::error::{Error, Result};
+use crate::event::schema::SORT_COLUMNS;
 use crate::event::{Column, ColumnSet, Event, Kind, RejectReason, Rejected, Value, ValueRef};
 use crate::project::ProjectId;
 use bytes::Bytes;
@@ -92,7 +93,7 @@ impl EncodedEvents {
         for event in events {
             put_event(&mut bytes, event);
             ends.push(place(bytes.len()));
-            event.values().iter().for_each(|(column, _)| columns.insert(*column));
+            columns = columns.union(event.columns());
         }
         // The bytes stay until the flush, their spare room would too.
         bytes.shrink_to_fit();
@@ -199,9 +200,6 @@ impl EncodedEvents {
     }
 }
 
-/// Columns whose values are written first in an event: a flush reads them to sort, and the others later, in that order.
-const FIRST: [Column; 3] = [Column::VisitorId, Column::Ts, Column::EventId];
-
 /// Bytes of an encoded event, usually.
 const EVENT_BYTES_USUAL: usize = 512;
 /// What an allocation costs besides its bytes, about.
@@ -294,7 +292,8 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 fn put_event(out: &mut Vec<u8>, event: &Event) {
     let values = event.values();
     put_varint(out, values.len() as u64);
-    let is_first = |column: &Column| FIRST.contains(column);
+    // A flush reads these to sort, and the others later, in that order.
+    let is_first = |column: &Column| SORT_COLUMNS.contains(column);
     let first = values.iter().filter(|(column, _)| is_first(column));
     for (column, value) in first.chain(values.iter().filter(|(column, _)| !is_first(column))) {
         out.push(*column as u8);

@@ -1,10 +1,10 @@
 //! How long data lives: erasures, retention, and the past.
 
 use super::*;
+use crate::event::schema::SORT_COLUMNS;
 use crate::ingest::{EraseRequest, LifeOptions};
 use crate::query::AsOf;
 use crate::store::erase::Subject;
-use crate::store::flush::SORT_COLUMNS;
 use crate::store::{Bound, paths};
 use futures::TryStreamExt;
 use proptest::prelude::*;

@@ -533,7 +533,8 @@ fn from_env(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
-/// Seeds that failed once. In 346 a merge whose answer was lost was committed again, and its rows were there twice. In 57 a merge whose answer was lost had happened, and the files it took the place of were merged again.
+/// Seeds that failed once, run before all others. In both a merge's answer was lost: 57 took the absence of its files for another
+/// writer, 346 committed the merge again, and its rows were there twice.
 const FOUND: [u64; 2] = [57, 346];
 
 #[test]
@@ -549,7 +550,7 @@ fn seeds_of_a_failing_store_lose_nothing_double_nothing_and_fence_nobody() {
     let found = FOUND
         .iter()
         .copied()
-        .filter(|seed| !(first..first + seeds).contains(seed));
+        .filter(|seed| seeds > 1 && !(first..first + seeds).contains(seed));
     let all: Vec<u64> = found.chain(first..first + seeds).collect();
     let next = AtomicUsize::new(0);
     let total = parking_lot::Mutex::new(Figures::default());

@@ -111,7 +111,7 @@ impl Store {
         backup::restore::restore(&self.0, &to.0, manifest, wanted, progress).await
     }
 
-    /// Whether the store holds no table.
+    /// Whether the store holds no table, and no projects and secret of a server.
     ///
     /// # Errors
     /// `Storage` when it cannot be listed.

@@ -3,6 +3,8 @@ lost, followers, and a second writer."""
 
 import json
 import os
+import shutil
+import tempfile
 import time
 import unittest
 import urllib.error
@@ -138,6 +140,33 @@ class ObjectStore(unittest.TestCase):
         third = self.machine("store", projects=False).start()
         self.assertEqual(third.count("site"), len(acknowledged) + 5)
         self.assertEqual(post(third, events("r0", 25))[1]["duplicate"], 25, "ids outlive their groups")
+
+    def test_a_backup_needs_no_disk_either(self):
+        """Of a machine that is lost with events in no table yet, onto machines with empty disks."""
+        first = self.machine("store", flush_interval_ms=3_600_000, flush_rows_max=1_000_000).start()
+        self.assertEqual(post(first, events("a", 40))[1]["stored"], 40)
+        first.kill()
+        self.assertFalse(any(name.endswith(".parquet") for name in self.names()), "the events are in the log only")
+
+        elsewhere = {"store": f"s3://{BUCKET}/{self.id().split('.')[-1]}-restored"}
+        with tempfile.TemporaryDirectory(prefix="tally-backup-") as backup:
+            said = Command(self.empty_machine())("backup", backup)
+            self.assertIn("40 rows", said)
+            said = Command(self.empty_machine(**elsewhere))("restore", backup)
+            self.assertIn("40 event ids", said)
+            self.assertIn("already", Command(self.empty_machine(**elsewhere)).fails("restore", backup))
+
+        second = self.empty_machine(**elsewhere).start()
+        self.assertEqual(second.id_counts("site"), {f"a-{n}": 1 for n in range(40)})
+        status, body = post(second, events("a", 41))
+        self.assertEqual((status, body["stored"], body["duplicate"]), (200, 1, 40), body)
+        self.assertEqual(second.stop(), 0, second.log())
+
+    def empty_machine(self, **settings):
+        """A machine without a data folder; its log is in the store."""
+        machine = self.machine("store", **settings)
+        shutil.rmtree(machine.data_dir)
+        return machine
 
     def test_a_local_log_survives_a_crash(self):
         machine = self.machine("local", flush_interval_ms=3_600_000).start()

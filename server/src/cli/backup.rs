@@ -218,7 +218,7 @@ async fn refuse_what_is_used(settings: &Settings, to: &Store) -> Outcome {
     }
     if !to.is_empty().await? {
         return Err(Failed::Message(format!(
-            "the store {} holds tables already: restore into an empty one, named with --store",
+            "the store {} holds a server's data already: restore into an empty one, named with --store",
             settings.store_url()?
         )));
     }

@@ -3,7 +3,7 @@
 use super::operate::operate;
 use super::output::is_error_terminal;
 use super::{Context, Failed, Outcome};
-use crate::config::Settings;
+use crate::config::{Settings, Wal};
 use engine::ProjectId;
 use engine::maintenance::{Progress, Store};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -49,10 +49,16 @@ pub(super) async fn projects(store: &Store, named: &[String]) -> Result<Vec<Proj
     Ok(ids.collect::<engine::Result<Vec<_>>>()?)
 }
 
-/// Has everything that is acknowledged put into the tables, by the server that holds the data folder or here. Where there
-/// is no data folder there is nothing to put.
+/// Has everything that is acknowledged put into the tables, by the server that holds the data folder or here. The folder then
+/// holds what belongs there: where it may be lost, projects and secret come from the store. Where a folder that is kept is not
+/// there, there is nothing to put.
 pub(super) fn settle(context: &Context) -> Outcome {
-    if context.settings.data_dir.is_dir() {
+    let settings = &context.settings;
+    if settings.wal == Wal::Store {
+        std::fs::create_dir_all(&settings.data_dir)
+            .map_err(|error| Failed::Message(format!("{}: {error}", settings.data_dir.display())))?;
+    }
+    if settings.data_dir.is_dir() {
         operate(context, "flush", &json!({}))?;
     }
     Ok(())

@@ -61,13 +61,17 @@ pub async fn choose(from: &Arc<dyn ObjectStore>, wanted: &Wanted) -> Result<Mani
     manifest::read(from, name).await
 }
 
-/// Whether the store holds no table.
+/// Whether the store holds no table, and no projects and secret of a server.
 ///
 /// # Errors
 /// `Storage` when it cannot be listed.
 pub async fn is_empty(store: &Arc<dyn ObjectStore>) -> Result<bool> {
-    let root = paths::projects();
-    Ok(store.list(Some(&root)).try_next().await?.is_none())
+    for folder in [paths::projects(), paths::documents()] {
+        if store.list(Some(&folder)).try_next().await?.is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Copies a backup into `to`: the log up to the wanted version, then the files that the table has there, each compared with

@@ -131,7 +131,7 @@ async fn write(
         inputs.push((file, open(store, file).await?));
     }
     let footers: Vec<_> = inputs.iter().map(|(_, input)| Arc::clone(input.metadata())).collect();
-    let schema = encoding::columns_in_use(&schema::of_files(kind), &footers);
+    let schema = encoding::schema_of_merged(&schema::of_files(kind), &footers)?;
     let options = encoding::options(kind, &schema, Purpose::Compacted)?;
     let mut merged = merged_rows(pool, kind, inputs, &schema)?;
     let summer = Arc::new(Mutex::new(Summer::default()));

@@ -103,28 +103,30 @@ pub(super) fn properties(kind: TableKind, schema: &Schema, purpose: Purpose) -> 
     Ok(builder.build())
 }
 
-/// `batches` without the columns in which none of them has a value. Half of the columns are never used by a site; each would
-/// cost its place in the footer of every file, and its nulls a little time at every step. Columns that every row must have stay.
+/// The places of the columns of `schema` that a file has: those in which one of its rows has a value, and those in which each
+/// must have one. Half of the columns are never used by a site; each would cost its place in the footer of every file, and its
+/// nulls a little time at every step.
+pub(super) fn columns_in_use(schema: &Schema, has_value: impl Fn(usize) -> bool) -> Vec<usize> {
+    let fields = schema.fields().iter().enumerate();
+    let used = fields.filter(|(at, field)| !field.is_nullable() || has_value(*at));
+    used.map(|(at, _)| at).collect()
+}
+
+/// `batches` with the columns that their file has.
 pub(super) fn without_empty(batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
     let Some(first) = batches.first() else {
         return Ok(batches);
     };
-    let schema = first.schema();
-    let has_value = |at: usize| {
-        let is_full = |batch: &RecordBatch| batch.column(at).null_count() < batch.num_rows();
-        !schema.field(at).is_nullable() || batches.iter().any(is_full)
-    };
-    let wanted: Vec<usize> = (0..schema.fields().len()).filter(|at| has_value(*at)).collect();
-    let projected = batches.iter().map(|batch| batch.project(&wanted));
+    let is_full = |batch: &RecordBatch, at| batch.column(at).null_count() < batch.num_rows();
+    let used = columns_in_use(&first.schema(), |at| batches.iter().any(|batch| is_full(batch, at)));
+    let projected = batches.iter().map(|batch| batch.project(&used));
     Ok(projected.collect::<std::result::Result<_, _>>()?)
 }
 
-/// The columns of `schema` in which at least one of these files has a value, or must have.
-pub(super) fn columns_in_use(schema: &SchemaRef, files: &[Arc<ParquetMetaData>]) -> SchemaRef {
-    let holds = |name: &str| files.iter().any(|file| has_values(file, name));
-    let fields = schema.fields().iter();
-    let used = fields.filter(|field| !field.is_nullable() || holds(field.name()));
-    Arc::new(Schema::new(used.cloned().collect::<Vec<_>>()))
+/// `schema` with the columns that a file with all rows of these files has.
+pub(super) fn schema_of_merged(schema: &Schema, files: &[Arc<ParquetMetaData>]) -> Result<SchemaRef> {
+    let holds = |at: usize| files.iter().any(|file| has_values(file, schema.field(at).name()));
+    Ok(Arc::new(schema.project(&columns_in_use(schema, holds))?))
 }
 
 /// Whether a file may have a value in the column: it has the column, and does not say that all is null.

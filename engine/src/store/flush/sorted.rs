@@ -110,9 +110,11 @@ impl Sorted {
             }
             Unsorted::Encoded(events) => {
                 let used = events.iter().map(|events| events.columns());
-                let columns = columns_of_files(used.fold(ColumnSet::default(), ColumnSet::union));
-                let schema = schema::of_files(kind).project(&columns)?;
-                (Unsorted::Encoded(events), Arc::new(schema), columns)
+                let used = used.fold(ColumnSet::default(), ColumnSet::union);
+                let has_value = |at| Column::ALL.get(at).is_some_and(|column| used.contains(*column));
+                let all = schema::of_files(kind);
+                let columns = encoding::columns_in_use(&all, has_value);
+                (Unsorted::Encoded(events), Arc::new(all.project(&columns)?), columns)
             }
         };
         let mut keys = match &rows {
@@ -196,13 +198,6 @@ impl Sorted {
         }
         Ok(Some(builder.finish()?.project(&self.columns)?))
     }
-}
-
-/// The places of the columns that files of events with values in `used` have: these, and those that every row must have.
-fn columns_of_files(used: ColumnSet) -> Vec<usize> {
-    let is_wanted = |column: &Column| used.contains(*column) || column.is_required();
-    let all = Column::ALL.iter().enumerate();
-    all.filter(|(_, column)| is_wanted(column)).map(|(at, _)| at).collect()
 }
 
 fn encoded_keys(events: &[Arc<EncodedEvents>]) -> Result<Vec<Key<'_>>> {

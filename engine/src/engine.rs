@@ -449,6 +449,8 @@ mod remember;
 mod watch;
 
 #[cfg(test)]
+mod for_tests;
+#[cfg(test)]
 mod mode_tests;
 #[cfg(test)]
 mod model_tests;

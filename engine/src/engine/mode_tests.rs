@@ -116,20 +116,8 @@ impl Machine {
     async fn open(&self, mode: Mode) -> Arc<Engine> {
         let options = EngineOptions {
             mode,
-            instance: "a test".to_owned(),
-            store_url: "memory:".to_owned(),
-            store_options: Vec::new(),
-            data_dir: self.folder.path().to_owned(),
-            models_dir: None,
-            memory_bytes: 64 * 1024 * 1024,
-            flush_interval_ms: 3_600_000,
-            flush_rows_max: 1_000_000,
-            flush_bytes_max: 256 * 1024 * 1024,
-            cache: None,
-            disk_reserve: crate::ingest::DiskReserve::Bytes(0),
-            sessions_padding: false,
-            query_threads: 1,
-            clock: FixedClock::new(START),
+            memory_bytes: 64 << 20,
+            ..EngineOptions::for_tests(self.folder.path(), FixedClock::new(START))
         };
         let store: Arc<dyn ObjectStore> = Arc::<Gate>::clone(&self.store);
         for _ in 0..200 {

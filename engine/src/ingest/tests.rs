@@ -85,23 +85,10 @@ impl Fixture {
     }
 
     fn options(&self) -> EngineOptions {
-        EngineOptions {
-            mode: crate::Mode::LocalWal,
-            instance: "test".to_owned(),
-            store_url: "memory:".to_owned(),
-            store_options: Vec::new(),
-            data_dir: self.folder.path().to_owned(),
-            models_dir: None,
-            memory_bytes: 256 * 1024 * 1024,
-            flush_interval_ms: 3_600_000,
-            flush_rows_max: 1_000_000,
-            flush_bytes_max: 256 * 1024 * 1024,
-            cache: None,
-            disk_reserve: crate::ingest::DiskReserve::Bytes(0),
-            sessions_padding: false,
-            query_threads: 1,
-            clock: Arc::<FixedClock>::clone(&self.clock),
-        }
+        EngineOptions::for_tests(
+            self.folder.path(),
+            Arc::<FixedClock>::clone(&self.clock) as Arc<dyn Clock>,
+        )
     }
 
     async fn open(&self) -> Arc<Engine> {

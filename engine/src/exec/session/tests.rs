@@ -9,21 +9,10 @@ use serde_json::json;
 
 fn options(folder: &std::path::Path, models: &std::path::Path) -> EngineOptions {
     EngineOptions {
-        mode: crate::Mode::LocalWal,
-        instance: "test".to_owned(),
-        store_url: "memory:".to_owned(),
-        store_options: Vec::new(),
-        data_dir: folder.to_owned(),
         models_dir: Some(models.to_owned()),
         memory_bytes: 512 << 20,
-        flush_interval_ms: 3_600_000,
-        flush_rows_max: 1_000_000,
-        flush_bytes_max: 256 << 20,
-        cache: None,
-        disk_reserve: crate::ingest::DiskReserve::Bytes(0),
-        sessions_padding: false,
         query_threads: 2,
-        clock: FixedClock::new(1_735_689_600_000_000),
+        ..EngineOptions::for_tests(folder, FixedClock::new(1_735_689_600_000_000))
     }
 }
 

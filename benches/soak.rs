@@ -1,5 +1,8 @@
 //! A server under a steady load for as long as wanted: events and queries at a fixed rate, and what grows meanwhile.
-//! Prints the slope of resident memory, the number of files and of open descriptors over time.
+//! Prints the slope of memory, the number of files and of open descriptors over time, and what the server counts of its
+//! memory, so that growth can be told from a part that fills up to its bound.
+//!
+//! Memory is anonymous memory: the pages of the binary are the system's cache of a file. They are shown beside it.
 //!
 //! `cargo bench --bench soak`; `TALLY_SOAK_SECONDS` (60), `TALLY_SOAK_EVENTS` a second (2,000), `TALLY_SOAK_QUERIES` a
 //! second (5).
@@ -86,6 +89,14 @@ fn metric(client: &Client, series: &str) -> f64 {
     line.and_then(|value| value.parse().ok()).unwrap_or(f64::NAN)
 }
 
+const COUNTED: [&str; 5] = [
+    "tally_memory_used_bytes{part=\"ingest\"}",
+    "tally_memory_used_bytes{part=\"queries\"}",
+    "tally_memory_used_bytes{part=\"compaction\"}",
+    "tally_memory_used_bytes{part=\"footers\"}",
+    "tally_answer_cache_bytes",
+];
+
 /// Least squares: how much `y` grows with `x`.
 fn slope(points: &[(f64, f64)]) -> f64 {
     let n = points.len() as f64;
@@ -99,7 +110,10 @@ fn slope(points: &[(f64, f64)]) -> f64 {
 
 struct Sample {
     seconds: f64,
-    resident_mib: f64,
+    anonymous_mib: f64,
+    binary_mib: f64,
+    /// What the server counts, MiB: ingest, queries, compaction, footers, kept answers.
+    counted_mib: [f64; 5],
     descriptors: f64,
     in_table: f64,
     stored: u64,
@@ -108,9 +122,13 @@ struct Sample {
 
 fn sample(server: &Process, folder: &Path, started: Instant) -> Sample {
     let client = server.client();
+    let (anonymous, binary) = server.memory_parts_kib();
+    let counted = COUNTED.map(|series| metric(&client, series) / f64::from(1 << 20));
     Sample {
         seconds: started.elapsed().as_secs_f64(),
-        resident_mib: server.memory_kib().0 as f64 / 1024.0,
+        anonymous_mib: anonymous as f64 / 1024.0,
+        binary_mib: binary as f64 / 1024.0,
+        counted_mib: counted,
         descriptors: metric(&client, "process_open_fds"),
         in_table: metric(&client, "tally_table_files{table=\"events\"}"),
         stored: data_files(&folder.join("data").join("store")),
@@ -128,20 +146,21 @@ fn main() {
     let folder = tempfile::tempdir().unwrap();
     write_funnel(&folder.path().join("data").join("models"));
     let server = Process::start(folder.path(), &[("memory", "512MiB"), ("flush_interval_ms", "2000")]);
-    let (stop, refused, failed, asked) = (
-        AtomicBool::new(false),
-        AtomicU64::new(0),
-        AtomicU64::new(0),
-        AtomicU64::new(0),
-    );
+    let stop = AtomicBool::new(false);
+    let [refused, failed, asked, slow, slowest_micros] = [const { AtomicU64::new(0) }; 5];
     let started = Instant::now();
     let samples = std::thread::scope(|scope| {
         scope.spawn(|| {
             let client = server.client();
             at_rate(events / BATCH, &stop, |n| {
-                let rows = rich_page_views(&format!("s{n}-"), BATCH as usize, now_seconds());
-                match client.ingest("shop-key", &json!(rows)).status {
-                    200 => {}
+                let rows = json!(rich_page_views(&format!("s{n}-"), BATCH as usize, now_seconds()));
+                let sent = Instant::now();
+                match client.ingest("shop-key", &rows).status {
+                    200 => {
+                        let micros = sent.elapsed().as_micros() as u64;
+                        slowest_micros.fetch_max(micros, Ordering::Relaxed);
+                        slow.fetch_add(u64::from(micros > 1_000_000), Ordering::Relaxed);
+                    }
                     503 => drop(refused.fetch_add(1, Ordering::Relaxed)),
                     other => panic!("a batch was answered with {other}"),
                 }
@@ -162,9 +181,18 @@ fn main() {
         while started.elapsed() < Duration::from_secs(seconds) {
             std::thread::sleep(every);
             let taken = sample(&server, folder.path(), started);
+            let slowest_ms = slowest_micros.swap(0, Ordering::Relaxed) / 1_000;
             println!(
-                "{:>6.0} s  resident {:>6.1} MiB  descriptors {:>4}  files: {:>4} in the table, {:>5} stored, {:>5} in all",
-                taken.seconds, taken.resident_mib, taken.descriptors, taken.in_table, taken.stored, taken.all
+                "{:>6.0} s  memory {:>6.1} MiB (and {:.0} of the binary; counted {:.1?})  descriptors {:>4}  files: {:>4} in \
+                 the table, {:>5} stored, {:>5} in all  slowest acknowledgement {slowest_ms} ms",
+                taken.seconds,
+                taken.anonymous_mib,
+                taken.binary_mib,
+                taken.counted_mib,
+                taken.descriptors,
+                taken.in_table,
+                taken.stored,
+                taken.all
             );
             samples.push(taken);
         }
@@ -175,7 +203,7 @@ fn main() {
     let per_hour = slope(
         &late
             .iter()
-            .map(|s| (s.seconds / 3600.0, s.resident_mib))
+            .map(|s| (s.seconds / 3600.0, s.anonymous_mib))
             .collect::<Vec<_>>(),
     );
     let range = |value: fn(&Sample) -> f64| {
@@ -183,12 +211,13 @@ fn main() {
         (values.clone().fold(f64::MAX, f64::min), values.fold(f64::MIN, f64::max))
     };
     println!(
-        "{} queries asked, {} not answered; {} batches refused",
+        "{} queries asked, {} not answered; {} batches refused, {} acknowledged after more than a second",
         asked.load(Ordering::Relaxed),
         failed.load(Ordering::Relaxed),
-        refused.load(Ordering::Relaxed)
+        refused.load(Ordering::Relaxed),
+        slow.load(Ordering::Relaxed)
     );
-    println!("in the second half: resident memory grows by {per_hour:.1} MiB an hour");
+    println!("in the second half: memory grows by {per_hour:.1} MiB an hour");
     println!(
         "  descriptors {:?}, files in the table {:?}",
         range(|s| s.descriptors),

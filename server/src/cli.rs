@@ -202,7 +202,16 @@ fn act(cli: Cli) -> Outcome {
 
 /// Brings what the store keeps of the data folder into it, for the commands that read projects and secrets from there.
 fn kept(context: &Context, command: &Action) -> Result<Option<(tokio::runtime::Runtime, Arc<Kept>)>, Failed> {
-    if !matches!(command, Action::Project(_) | Action::Token(_) | Action::Wiring(_)) {
+    let reads_folder = matches!(
+        command,
+        Action::Project(_)
+            | Action::Token(_)
+            | Action::Wiring(_)
+            | Action::History(_)
+            | Action::Erase(_)
+            | Action::Rejected(_)
+    );
+    if !reads_folder {
         return Ok(None);
     }
     if context.settings.wal == Wal::Local {

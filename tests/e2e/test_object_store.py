@@ -152,6 +152,9 @@ class ObjectStore(unittest.TestCase):
         with tempfile.TemporaryDirectory(prefix="tally-backup-") as backup:
             said = Command(self.empty_machine())("backup", backup)
             self.assertIn("40 rows", said)
+            self.assertIn("name the project", Command(self.empty_machine()).fails("history"))
+            erased = Command(self.empty_machine())("erase", "visitor", "visitor-1", "--project", "site", "--dry-run")
+            self.assertIn("6 rows would be erased", erased)
             said = Command(self.empty_machine(**elsewhere))("restore", backup)
             self.assertIn("40 event ids", said)
             self.assertIn("already", Command(self.empty_machine(**elsewhere)).fails("restore", backup))

@@ -12,7 +12,7 @@ use crate::admin::{Operation, Progress};
 use crate::app::App;
 use crate::auth::secrets::write_private;
 use crate::auth::{Secrets, operator};
-use crate::config::Settings;
+use crate::config::{Settings, Wal};
 use engine::ErrorKind;
 use engine::clock::{Clock, SystemClock};
 use engine::maintenance::Store;
@@ -95,6 +95,11 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 pub(super) fn operate(context: &Context, name: &str, parameters: &Value) -> Result<Value, Failed> {
     let operation = Operation::find(name).ok_or_else(|| Failed::Message(format!("there is no operation `{name}`")))?;
     let settings = &context.settings;
+    if settings.wal == Wal::Store {
+        // It may have been lost, and everything that belongs there comes from the store.
+        std::fs::create_dir_all(&settings.data_dir)
+            .map_err(|error| Failed::Message(format!("{}: {error}", settings.data_dir.display())))?;
+    }
     if !settings.data_dir.is_dir() {
         return Err(Failed::Message(format!(
             "there is no data in {}: name the folder with --data-dir",

@@ -54,11 +54,7 @@ pub(super) async fn projects(store: &Store, named: &[String]) -> Result<Vec<Proj
 /// there, there is nothing to put.
 pub(super) fn settle(context: &Context) -> Outcome {
     let settings = &context.settings;
-    if settings.wal == Wal::Store {
-        std::fs::create_dir_all(&settings.data_dir)
-            .map_err(|error| Failed::Message(format!("{}: {error}", settings.data_dir.display())))?;
-    }
-    if settings.data_dir.is_dir() {
+    if settings.wal == Wal::Store || settings.data_dir.is_dir() {
         operate(context, "flush", &json!({}))?;
     }
     Ok(())

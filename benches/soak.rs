@@ -27,6 +27,8 @@ use support::process::Process;
 use support::write_funnel;
 
 const BATCH: u64 = 50;
+/// What the queries ask of.
+const LATELY: &str = "from 5 minutes ago to now";
 
 fn from_env(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| {
@@ -34,15 +36,25 @@ fn from_env(name: &str, default: u64) -> u64 {
     })
 }
 
+/// A question about the last minutes. Of all there is, each would ask more than the one before, and what it holds would grow
+/// up to the share of queries.
 fn query(n: u64) -> Value {
-    let day = json!([{"dimension": "TrackedEvents.derivedTstamp", "granularity": "day"}]);
-    match n % 4 {
-        0 => json!({"measures": ["TrackedEvents.count"], "timeDimensions": day}),
-        1 => {
-            json!({"measures": ["TrackedEvents.count"], "dimensions": ["TrackedEvents.pageUrl"], "limit": 10 + n % 90})
+    let lately = |dimension: &str, granularity: Option<&str>| {
+        let mut time = json!({"dimension": dimension, "dateRange": LATELY});
+        if let Some(granularity) = granularity {
+            time["granularity"] = json!(granularity);
         }
-        2 => json!({"measures": ["completed_purchase.count"], "dimensions": ["completed_purchase.step"]}),
-        _ => json!({"measures": ["Sessions.count"], "limit": 1 + n % 100}),
+        json!([time])
+    };
+    let viewed = |granularity| lately("TrackedEvents.derivedTstamp", granularity);
+    match n % 4 {
+        0 => json!({"measures": ["TrackedEvents.count"], "timeDimensions": viewed(Some("minute"))}),
+        1 => json!({"measures": ["TrackedEvents.count"], "dimensions": ["TrackedEvents.pageUrl"],
+            "timeDimensions": viewed(None), "limit": 10 + n % 90}),
+        2 => json!({"measures": ["completed_purchase.count"], "dimensions": ["completed_purchase.step"],
+            "timeDimensions": lately("completed_purchase.date", None)}),
+        _ => json!({"measures": ["Sessions.count"], "timeDimensions": lately("Sessions.startAt", None),
+            "limit": 1 + n % 100}),
     }
 }
 

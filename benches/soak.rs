@@ -109,15 +109,24 @@ const COUNTED: [&str; 5] = [
     "tally_answer_cache_bytes",
 ];
 
-/// Least squares: how much `y` grows with `x`.
-fn slope(points: &[(f64, f64)]) -> f64 {
+/// Least squares: how much `y` grows with `x`, and the standard error of that.
+fn slope(points: &[(f64, f64)]) -> (f64, f64) {
     let n = points.len() as f64;
     let (x, y) = points
         .iter()
         .fold((0.0, 0.0), |(x, y), point| (x + point.0 / n, y + point.1 / n));
-    let above: f64 = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
-    let below: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
-    above / below.max(f64::MIN_POSITIVE)
+    let along: f64 = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
+    let spread = points
+        .iter()
+        .map(|point| (point.0 - x).powi(2))
+        .sum::<f64>()
+        .max(f64::MIN_POSITIVE);
+    let slope = along / spread;
+    let off: f64 = points
+        .iter()
+        .map(|point| (point.1 - y - slope * (point.0 - x)).powi(2))
+        .sum();
+    (slope, (off / (n - 2.0).max(1.0) / spread).sqrt())
 }
 
 struct Sample {
@@ -212,7 +221,7 @@ fn main() {
         samples
     });
     let late = &samples[samples.len() / 2..];
-    let per_hour = slope(
+    let (per_hour, error) = slope(
         &late
             .iter()
             .map(|s| (s.seconds / 3600.0, s.anonymous_mib))
@@ -229,7 +238,7 @@ fn main() {
         refused.load(Ordering::Relaxed),
         slow.load(Ordering::Relaxed)
     );
-    println!("in the second half: memory grows by {per_hour:.1} MiB an hour");
+    println!("in the second half: memory grows by {per_hour:.1} MiB an hour, with a standard error of {error:.1}");
     println!(
         "  descriptors {:?}, files in the table {:?}",
         range(|s| s.descriptors),

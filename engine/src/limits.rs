@@ -79,6 +79,8 @@ pub const TS_MICROS_MAX: i64 = 253_402_300_799_999_999;
 
 /// Block cache of the write-ahead log's store. Most look-ups are answered by filters, so little is enough.
 pub const WAL_CACHE_BYTES: u64 = 8 * 1024 * 1024;
+/// Files that the write-ahead log's store holds open. It lets go of those of dropped segments only to make room for others.
+pub const WAL_OPEN_FILES_MAX: usize = 64;
 /// Journals of the write-ahead log's store on disk; also what a restart has to read.
 pub const WAL_JOURNAL_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// Memory of the event-id index before it goes to a file: some 80,000 ids.

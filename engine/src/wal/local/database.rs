@@ -107,6 +107,7 @@ fn open_store(path: &Path, clock: &Arc<dyn Clock>) -> Result<fjall::Database, fj
     let expiry = ExpiryFactory::shared(Arc::clone(clock));
     fjall::Database::builder(path)
         .cache_size(limits::WAL_CACHE_BYTES)
+        .max_cached_files(Some(limits::WAL_OPEN_FILES_MAX))
         .max_journaling_size(limits::WAL_JOURNAL_BYTES_MAX)
         .manual_journal_persist(true)
         .worker_threads(2)
@@ -366,6 +367,13 @@ impl Database {
             keyspaces.push(segments.active.keyspace.clone());
         }
         purge::purge(&self.store, folder, &keyspaces)
+    }
+
+    /// Puts the records of the segment in use into a file, as happens to those that stay long.
+    #[cfg(test)]
+    pub(super) fn settle(&self) {
+        let active = self.segments.lock().active.keyspace.clone();
+        active.rotate_memtable_and_wait().unwrap();
     }
 
     /// Bytes of the index of event ids at rest.

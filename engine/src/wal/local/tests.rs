@@ -236,3 +236,31 @@ fn opened_anew_when(worn_at: WornAt) {
     drop(wal);
     assert_eq!(names(&open(folder.path())), named(&[(59, "e58"), (60, "e59")]));
 }
+
+/// Files below `folder` that this process has open.
+#[cfg(target_os = "linux")]
+fn open_below(folder: &Path) -> usize {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap();
+    let targets = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+    targets.filter(|target| target.starts_with(folder)).count()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn dropped_segments_leave_few_files_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let wal = open(folder.path());
+    for n in 0..2 * limits::WAL_OPEN_FILES_MAX {
+        let seq = write(&wal, &format!("e{n}")).unwrap();
+        wal.with_database("settling", |database| {
+            database.settle();
+            Ok(())
+        })
+        .unwrap();
+        wal.rotate(0).unwrap();
+        assert_eq!(names(&wal).len(), 1);
+        wal.trim(seq + 1).unwrap();
+    }
+    let open = open_below(folder.path());
+    assert!(open < limits::WAL_OPEN_FILES_MAX + 20, "{open} files");
+}

@@ -24,6 +24,7 @@ use deltalake_core::{DeltaTable, DeltaTableError};
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -56,6 +57,8 @@ pub struct Table {
     root: Path,
     log: LogStoreRef,
     state: Option<EagerSnapshot>,
+    /// What [`Table::mark`] has read of `state`. The library reads every entry since the last checkpoint for it.
+    marks: Mutex<HashMap<String, u64>>,
     snapshot: Arc<Snapshot>,
     fence: Option<Arc<Fence>>,
 }
@@ -82,6 +85,7 @@ impl Table {
             root,
             log,
             state: None,
+            marks: Mutex::default(),
             snapshot: Arc::new(Snapshot::default()),
             fence: None,
         };
@@ -107,11 +111,28 @@ impl Table {
     /// `Storage` when the log cannot be read.
     pub async fn mark(&self, writer: &str) -> Result<u64> {
         let Some(state) = &self.state else { return Ok(0) };
+        if let Some(mark) = self.marks.lock().get(writer) {
+            return Ok(*mark);
+        }
         let version = state
             .transaction_version(self.log.as_ref(), writer)
             .await
             .map_err(|error| failed(&self.root, "be read", error))?;
-        Ok(version.and_then(|version| u64::try_from(version).ok()).unwrap_or(0))
+        let mark = version.and_then(|version| u64::try_from(version).ok()).unwrap_or(0);
+        self.marks.lock().insert(writer.to_owned(), mark);
+        Ok(mark)
+    }
+
+    /// Takes over what a commit or another look at the log has found. `moved` is the only mark that is not as before; without
+    /// it all are read again.
+    fn take(&mut self, state: Option<EagerSnapshot>, snapshot: Snapshot, moved: Option<(&str, u64)>) {
+        self.snapshot = Arc::new(snapshot);
+        self.state = state;
+        let mut marks = self.marks.lock();
+        match moved {
+            Some((writer, seq)) => drop(marks.insert(writer.to_owned(), seq)),
+            None => marks.clear(),
+        }
     }
 
     /// Takes the table for this process's epoch: from then on a commit of an earlier writer that is still on its way meets
@@ -133,8 +154,8 @@ impl Table {
             let actions = self.schema_actions(now_millis)?;
             match self.put(actions, operation, None).await {
                 Ok((state, _)) => {
-                    self.snapshot = Arc::new(self.read_snapshot(&state)?);
-                    self.state = Some(state);
+                    let snapshot = self.read_snapshot(&state)?;
+                    self.take(Some(state), snapshot, None);
                 }
                 // Whoever was first, the log says what is so now.
                 Err(error) => {
@@ -169,13 +190,12 @@ impl Table {
     async fn reload(&mut self) -> Result<()> {
         let exists = self.log.is_delta_table_location().await;
         if !exists.map_err(|error| failed(&self.root, "be read", error))? {
-            self.state = None;
-            self.snapshot = Arc::new(Snapshot::default());
+            self.take(None, Snapshot::default(), None);
             return Ok(());
         }
         let state = self.state_at(None).await?;
-        self.snapshot = Arc::new(self.read_snapshot(&state)?);
-        self.state = Some(state);
+        let snapshot = self.read_snapshot(&state)?;
+        self.take(Some(state), snapshot, None);
         Ok(())
     }
 
@@ -219,12 +239,13 @@ impl Table {
         let expected = self.next_version();
         let mark = Some(Transaction::new(writer, version));
         let (state, committed) = self.put(actions, operation, mark).await?;
-        self.snapshot = Arc::new(if committed == expected {
-            self.extended(files, expected)
-        } else {
-            self.read_snapshot(&state)?
-        });
-        self.state = Some(state);
+        // Else somebody else's entries are between, with marks of their own.
+        let is_next = committed == expected;
+        let snapshot = match is_next {
+            true => self.extended(files, expected),
+            false => self.read_snapshot(&state)?,
+        };
+        self.take(Some(state), snapshot, is_next.then_some((writer, seq)));
         Ok(())
     }
 
@@ -385,11 +406,12 @@ impl Table {
         };
         // Two exchanges exclude each other: the library lets one through that removes what is removed already, and its rows would
         // be there twice. So it was after a merge whose answer was lost.
-        let version = i64::try_from(self.next_version()).unwrap_or(i64::MAX);
-        let mark = Some(Transaction::new(EXCHANGE_MARK, version));
-        let (state, _) = self.put(actions, operation, mark).await?;
-        self.snapshot = Arc::new(self.read_snapshot(&state)?);
-        self.state = Some(state);
+        let expected = self.next_version();
+        let mark = Transaction::new(EXCHANGE_MARK, i64::try_from(expected).unwrap_or(i64::MAX));
+        let (state, committed) = self.put(actions, operation, Some(mark)).await?;
+        let snapshot = self.read_snapshot(&state)?;
+        let moved = (committed == expected).then_some((EXCHANGE_MARK, expected));
+        self.take(Some(state), snapshot, moved);
         Ok(())
     }
 

@@ -1,10 +1,13 @@
 use super::*;
 use crate::project::ProjectId;
+use crate::store::object::slow::Slow;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 fn new_file(name: &str) -> NewFile {
     NewFile {
@@ -46,6 +49,24 @@ async fn commits_move_the_mark_with_the_files_and_survive_reopening() {
             .iter()
             .all(|file| file.is_sorted && file.date == "2026-01-01")
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_reads_no_earlier_entries() {
+    // The library asks for many entries at once and waits for one: a store that answers at once would not see the others.
+    let slow = Arc::new(Slow::new(InMemory::new(), Duration::from_millis(1)));
+    let store: Arc<dyn ObjectStore> = Arc::<Slow>::clone(&slow);
+    let project = ProjectId::new("p").unwrap();
+    let mut table = Table::open(&store, &project, TableKind::Events).await.unwrap();
+    let mut gets = Vec::new();
+    for n in 1..=60u64 {
+        let before = slow.gets.load(Ordering::SeqCst);
+        assert_eq!(table.mark("w").await.unwrap(), n - 1);
+        table.commit(&[new_file(&n.to_string())], "w", n).await.unwrap();
+        gets.push(slow.gets.load(Ordering::SeqCst) - before);
+    }
+    // From the second on, each takes as many.
+    assert!(gets[1..].iter().all(|gets| *gets <= 3), "{gets:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,8 @@ mod staged;
 mod watched;
 
 #[cfg(test)]
+pub mod slow;
+#[cfg(test)]
 mod tests;
 
 use super::paths;

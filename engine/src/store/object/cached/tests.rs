@@ -4,56 +4,14 @@ use crate::error::StoreFailure;
 use crate::health::Health;
 use crate::store::object::Watched;
 use crate::store::object::chaos::{ChaosStore, Weather};
+use crate::store::object::slow::Slow;
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use proptest::prelude::*;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 const FILE: &str = "projects/p/events/date=2025-10-09/a.vte.parquet";
-
-/// Counts requests and lets each take its time.
-#[derive(Debug)]
-struct Slow {
-    inner: InMemory,
-    wait: Duration,
-    gets: AtomicUsize,
-    ended: Arc<AtomicUsize>,
-}
-
-impl fmt::Display for Slow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Slow")
-    }
-}
-
-#[async_trait]
-impl ObjectStore for Slow {
-    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-        self.inner.put_opts(location, payload, opts).await
-    }
-    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(location, opts).await
-    }
-    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.gets.fetch_add(1, Ordering::SeqCst);
-        tokio::time::sleep(self.wait).await;
-        self.ended.fetch_add(1, Ordering::SeqCst);
-        self.inner.get_opts(location, options).await
-    }
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
-    }
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
-}
 
 struct Fixture {
     slow: Arc<Slow>,
@@ -67,12 +25,7 @@ impl Fixture {
         let inner = InMemory::new();
         inner.put(&FILE.into(), bytes.clone().into()).await.unwrap();
         Self {
-            slow: Arc::new(Slow {
-                inner,
-                wait: Duration::from_millis(1),
-                gets: AtomicUsize::new(0),
-                ended: Arc::default(),
-            }),
+            slow: Arc::new(Slow::new(inner, Duration::from_millis(1))),
             metrics: Arc::new(Metrics::default()),
             bytes,
         }

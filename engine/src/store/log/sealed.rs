@@ -16,6 +16,9 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Checkpoints remembered as right; beyond that they are forgotten and looked at once more.
+const CHECKPOINTS_MAX: usize = 64;
+
 /// A store whose table logs are sealed. Everything else passes through.
 #[derive(Debug)]
 pub struct SealedLogs {
@@ -99,7 +102,12 @@ impl SealedLogs {
             }
             seal::check_checkpoint(location, &hasher.finalize(), &expected).map_err(failed)?;
         }
-        self.checkpoints.lock().insert(location.clone());
+        let mut checkpoints = self.checkpoints.lock();
+        // A table that stays open writes new ones for ever; the newest is read.
+        if checkpoints.len() >= CHECKPOINTS_MAX {
+            checkpoints.clear();
+        }
+        checkpoints.insert(location.clone());
         Ok(())
     }
 }

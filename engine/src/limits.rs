@@ -133,6 +133,8 @@ pub const WAL_IDS_UNSAVED_MAX: usize = 256 * 1024;
 pub const WAL_STOP_WAIT_MS: u64 = 10_000;
 /// Milliseconds after which a request whose events are still on their way to the store is told to come again.
 pub const APPEND_WAIT_MS_MAX: u64 = 30_000;
+/// Looks for new commits without any after which a follower asks whether the log was cut above the version it knows.
+pub const FOLLOW_QUIET_LOOKS: u32 = 10;
 /// Projects whose new commits a follower looks for at once.
 pub const FOLLOW_PROJECTS_AT_ONCE: usize = 8;
 

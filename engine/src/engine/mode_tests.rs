@@ -3,6 +3,8 @@
 use super::*;
 use crate::clock::{FixedClock, SECOND_MICROS};
 use crate::event::{Column, Event};
+use crate::ingest::EraseRequest;
+use crate::store::erase::Subject;
 use crate::store::{TableKind, paths};
 use async_trait::async_trait;
 use futures::TryStreamExt;
@@ -339,6 +341,42 @@ async fn a_follower_sees_commits_by_itself_and_writes_nothing() {
         0,
         "nor to its folder"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_is_some_commits_behind_an_erasure_goes_on() {
+    let store = Arc::new(Gate::default());
+    let writing = Machine::new(&store);
+    let writer = writing.open(STORE_WAL).await;
+    stored(&writer, 0..10).await;
+    writer.flush().await.unwrap();
+    let following = Machine::new(&store);
+    let follower = following
+        .open(Mode::ReadOnly {
+            poll_interval_ms: 3_600_000,
+        })
+        .await;
+    assert_eq!(counts(&follower).await, once(0..10));
+    stored(&writer, 10..20).await;
+    writer.flush().await.unwrap();
+    let request = EraseRequest {
+        projects: None,
+        subject: Subject::Visitor {
+            id: "v1".to_owned(),
+            mentions: false,
+        },
+        count_mentions: false,
+        received_until: None,
+        dry_run: false,
+    };
+    writer.erase(&request, |_| {}).await.unwrap();
+    for _ in 0..limits::FOLLOW_QUIET_LOOKS {
+        follower.shared.follow_round().await.unwrap();
+    }
+    let mut expected = once(0..20);
+    expected.retain(|id, _| id[1..].parse::<usize>().unwrap() % 5 != 1);
+    assert_eq!(counts(&writer).await, expected);
+    assert_eq!(counts(&follower).await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,8 @@
 //! in this file, in `log.rs` and in `schema.rs`. A commit carries a mark (writer, last WAL number), in the same atomic
 //! step as the files: whoever wonders whether rows are in the table compares numbers.
 
+mod refresh;
+
 use super::checksum::Checksums;
 use super::fence::{EPOCH_MARK, Fence};
 use super::log::TableLogStore;
@@ -18,7 +20,7 @@ use crate::project::ProjectId;
 use deltalake_core::checkpoints;
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
 use deltalake_core::kernel::{Action, Add, EagerSnapshot, LogicalFileView, Remove, Transaction};
-use deltalake_core::logstore::{LogStoreRef, commit_uri_from_version};
+use deltalake_core::logstore::LogStoreRef;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::{DeltaTable, DeltaTableError};
 use futures::TryStreamExt;
@@ -61,6 +63,8 @@ pub struct Table {
     marks: Mutex<HashMap<String, u64>>,
     snapshot: Arc<Snapshot>,
     fence: Option<Arc<Fence>>,
+    /// Looks for commits of others that found none.
+    quiet_looks: u32,
 }
 
 impl std::fmt::Debug for Table {
@@ -88,6 +92,7 @@ impl Table {
             marks: Mutex::default(),
             snapshot: Arc::new(Snapshot::default()),
             fence: None,
+            quiet_looks: 0,
         };
         table.reload().await?;
         Ok(table)
@@ -170,20 +175,6 @@ impl Table {
             self.root,
             limits::CLAIM_TRIES_MAX
         )))
-    }
-
-    /// Looks for commits of other processes. Returns whether there were any; costs one request when there were none.
-    ///
-    /// # Errors
-    /// `Storage` when the log cannot be read; the table is then as before.
-    pub async fn refresh(&mut self) -> Result<bool> {
-        let next = commit_uri_from_version(Some(self.next_version()));
-        match self.log.object_store(None).head(&next).await {
-            Err(object_store::Error::NotFound { .. }) => return Ok(false),
-            other => other?,
-        };
-        self.reload().await?;
-        Ok(true)
     }
 
     /// Reads the log again from the store.

@@ -70,6 +70,32 @@ async fn a_commit_reads_no_earlier_entries() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_follower_reads_the_entries_that_are_new() {
+    let slow = Arc::new(Slow::new(InMemory::new(), Duration::ZERO));
+    let store: Arc<dyn ObjectStore> = Arc::<Slow>::clone(&slow);
+    let project = ProjectId::new("p").unwrap();
+    let mut writer = Table::open(&store, &project, TableKind::Events).await.unwrap();
+    let mut follower = Table::open(&store, &project, TableKind::Events).await.unwrap();
+    let mut gets = Vec::new();
+    for n in 1..=104u64 {
+        writer.commit(&[new_file(&n.to_string())], "w", n).await.unwrap();
+        // Sometimes more than one.
+        if n % 7 == 3 {
+            continue;
+        }
+        let before = slow.gets.load(Ordering::SeqCst);
+        assert!(follower.refresh().await.unwrap());
+        gets.push(slow.gets.load(Ordering::SeqCst) - before);
+        assert_eq!(follower.snapshot().files.len() as u64, n);
+        assert_eq!(follower.snapshot().version, writer.snapshot().version);
+    }
+    assert_eq!(follower.mark("w").await.unwrap(), 104);
+    assert!(!follower.refresh().await.unwrap());
+    gets.sort_unstable();
+    assert!(gets[gets.len() / 2] <= 4, "{gets:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_writer_with_an_old_view_goes_after_the_winner() {
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let project = ProjectId::new("p").unwrap();

@@ -112,7 +112,7 @@ pub struct Engine {
     committer: Mutex<Option<(Committer, JoinHandle<()>)>>,
     background: Vec<AbortHandle>,
     catalog: Catalog,
-    queries: QuerySession,
+    pub(crate) queries: QuerySession,
     budget: Budget,
     /// What queries read remote files through.
     cache: Option<CachedStore>,
@@ -163,7 +163,7 @@ impl Engine {
             budget: &budget,
         };
         let shared = open::open(&options, &parts).await?;
-        let (committer, background) = match options.mode {
+        let (committer, mut background) = match options.mode {
             Mode::ReadOnly { poll_interval_ms } => {
                 let interval = Duration::from_millis(poll_interval_ms);
                 let follower = tokio::spawn(follower::run(Arc::downgrade(&shared), interval));
@@ -185,6 +185,8 @@ impl Engine {
             threads: options.query_threads,
             spill_dir: is_locked.then(|| options.data_dir.join("spill")),
         })?;
+        let tidy = tokio::spawn(tidy::run(Arc::downgrade(&shared), queries.footers().clone()));
+        background.push(tidy.abort_handle());
         Ok(Arc::new(Self {
             options,
             shared,
@@ -446,6 +448,7 @@ impl Drop for Engine {
 
 mod life;
 mod remember;
+mod tidy;
 mod watch;
 
 #[cfg(test)]

@@ -190,6 +190,8 @@ pub const REMOVED_FILE_KEEP_MS: u64 = 60 * 60 * 1000;
 pub const SWEEP_INTERVAL_MS: u64 = 10 * 60 * 1000;
 /// Bytes of a text bound in a file's statistics. Longer texts are cut (lower bound) or left out (upper bound).
 pub const STATS_TEXT_BYTES_MAX: usize = 128;
+/// Milliseconds between two looks at what is kept of files that are gone.
+pub const TIDY_INTERVAL_MS: u64 = 60 * 1000;
 /// Commits between two clean-ups of a table's log, which list its folder.
 pub const LOG_CLEANUP_COMMITS: u64 = 100;
 /// Milliseconds a project's table log stays in memory without being asked for.

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod bucket;
+mod footers;
 mod merge_order;
 mod piece;
 mod prune;
@@ -9,4 +10,5 @@ pub mod session;
 pub mod table;
 pub mod udaf;
 
+pub use footers::KeptFooters;
 pub use session::{QuerySession, SessionOptions};

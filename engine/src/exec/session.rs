@@ -4,6 +4,7 @@ mod statement;
 
 use super::admission::Admission;
 use super::bucket;
+use super::footers::{KeptFooters, Parsed};
 use super::merge_order;
 use super::piece;
 use super::table::{ProjectTable, store_url};
@@ -18,13 +19,12 @@ use crate::project::ProjectId;
 use crate::query::compile::CompiledModel;
 use crate::query::plan::{self, Planned};
 use crate::query::{Answer, Cell, Query, answer, check, policy, restrict, shown, sql, tables};
-use crate::store::verified::{ProvedFooters, VerifyingReaderFactory};
+use crate::store::verified::VerifyingReaderFactory;
 use chrono::DateTime;
 use datafusion::catalog::default_table_source::{DefaultTableSource, provider_as_source};
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::execution::FunctionRegistry;
-use datafusion::execution::cache::cache_manager::{CacheManagerConfig, CachedFileMetadataEntry};
-use datafusion::execution::cache::default_cache::DefaultCache;
+use datafusion::execution::cache::cache_manager::CacheManagerConfig;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
@@ -33,7 +33,6 @@ use datafusion::logical_expr::{LogicalPlan, TableSource};
 use datafusion::physical_plan::collect;
 use datafusion::prelude::SessionConfig;
 use futures::FutureExt;
-use object_store::path::Path;
 use parking_lot::Mutex;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -90,16 +89,11 @@ pub struct QuerySession {
     shared: Arc<Shared>,
 }
 
-/// Parsed footers of Parquet files, by the files' names.
-type Footers = DefaultCache<Path, CachedFileMetadataEntry>;
-
 struct Shared {
     env: Arc<RuntimeEnv>,
-    footers: Arc<Footers>,
+    footers: KeptFooters,
     template: SessionState,
     compiled: Mutex<Vec<Arc<CompiledModel>>>,
-    /// Data files whose footers were verified.
-    proved: Arc<ProvedFooters>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -123,9 +117,9 @@ impl QuerySession {
     /// # Errors
     /// `Storage` when the threads or the place for spilled data cannot be made.
     pub fn new(options: SessionOptions) -> Result<Self> {
-        let footers = Arc::new(Footers::new(options.footer_bytes));
+        let footers = KeptFooters::new(options.footer_bytes);
         let caches = CacheManagerConfig::default()
-            .with_file_metadata_cache(Some(Arc::<Footers>::clone(&footers)))
+            .with_file_metadata_cache(Some(Arc::<Parsed>::clone(&footers.parsed)))
             .with_metadata_cache_limit(options.footer_bytes);
         let spill = DiskManagerBuilder::default().with_max_temp_directory_size(SPILL_BYTES_MAX);
         let spill = match options.spill_dir {
@@ -162,7 +156,6 @@ impl QuerySession {
                 footers,
                 template,
                 compiled: Mutex::new(Vec::new()),
-                proved: Arc::new(ProvedFooters::default()),
             }),
         })
     }
@@ -205,6 +198,11 @@ impl QuerySession {
         .await
     }
 
+    /// The footers that are kept between queries.
+    pub fn footers(&self) -> &KeptFooters {
+        &self.shared.footers
+    }
+
     /// Sets the gauges of what queries use now.
     pub fn observe(&self, metrics: &Metrics) {
         let env = &self.shared.env;
@@ -213,7 +211,7 @@ impl QuerySession {
         metrics.queries_waiting.set(waiting as u64);
         metrics.memory_queries.set(env.memory_pool.reserved() as u64);
         metrics.spill_bytes.set(env.disk_manager.used_disk_space());
-        metrics.memory_footers.set(self.shared.footers.memory_used() as u64);
+        metrics.memory_footers.set(self.shared.footers.memory_bytes() as u64);
     }
 
     /// Runs a future on the query threads, bounded in number and time.
@@ -368,7 +366,7 @@ impl Bound {
         shared.env.register_object_store(url.as_ref(), Arc::clone(&view.store));
         let cache = shared.env.cache_manager.get_file_metadata_cache();
         let reader = Arc::new(CachedParquetFileReaderFactory::new(view.store, cache));
-        let reader = Arc::new(VerifyingReaderFactory::new(reader, Arc::clone(&shared.proved)));
+        let reader = Arc::new(VerifyingReaderFactory::new(reader, Arc::clone(&shared.footers.proved)));
         let tables = [
             (tables::EVENTS, view.events, view.buffered_events),
             (tables::REJECTED, view.rejected, view.buffered_rejected),

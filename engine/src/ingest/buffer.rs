@@ -12,8 +12,9 @@ use crate::store::{Fence, Snapshot, Table, TableKind};
 use crate::wal::{EncodedEvents, Seq};
 use arrow::record_batch::RecordBatch;
 use object_store::ObjectStore;
+use object_store::path::Path;
 use parking_lot::{Mutex, RwLock};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
@@ -284,6 +285,17 @@ impl Projects {
     /// All projects.
     pub(super) fn all(&self) -> Vec<Arc<Project>> {
         self.all.read().values().cloned().collect()
+    }
+
+    /// The data files of all tables, as far as they are known here.
+    pub fn data_files(&self) -> HashSet<Path> {
+        let known = self
+            .all()
+            .into_iter()
+            .filter_map(|project| project.rows.lock().files.clone());
+        let snapshots = known.flat_map(|files| [files.events, files.rejected]);
+        let paths = |snapshot: Arc<Snapshot>| snapshot.files.iter().map(|file| file.path.clone()).collect::<Vec<_>>();
+        snapshots.flat_map(paths).collect()
     }
 
     /// The lowest WAL number that is in no table yet.

@@ -41,6 +41,11 @@ impl ProvedFooters {
         }
         known.insert(path.clone());
     }
+
+    /// Forgets the files that are not among `live`.
+    pub fn retain(&self, live: &HashSet<Path>) {
+        self.0.lock().retain(|path| live.contains(path));
+    }
 }
 
 /// The file as DataFusion names it, with what is needed to verify it.

@@ -40,6 +40,9 @@ pub enum Step {
     Acknowledge { stored: u64 },
 }
 
+/// How the end of a file's number begins.
+const CLOSE: &str = "close(";
+
 /// An open file or folder.
 #[derive(Debug, Clone)]
 struct Open {
@@ -101,9 +104,15 @@ impl Recorder {
             if let Some(rest) = rest.strip_prefix("<... ") {
                 let (_, end) = rest.split_once(" resumed>").unwrap();
                 let (start, begun) = self.begun.remove(&thread).unwrap();
-                self.call(&format!("{start}{end}"), begun);
+                if !start.starts_with(CLOSE) {
+                    self.call(&format!("{start}{end}"), begun);
+                }
             } else if let Some(start) = rest.strip_suffix(" <unfinished ...>") {
                 self.acknowledged(start);
+                // From here on another thread may be given the number for a file of its own.
+                if start.starts_with(CLOSE) {
+                    self.call(&format!("{start}) = 0"), self.steps.len());
+                }
                 self.begun.insert(thread, (start.to_owned(), self.steps.len()));
             } else {
                 self.acknowledged(rest);
@@ -464,4 +473,28 @@ fn a_log_is_read_as_steps() {
         Step::Acknowledge { stored: 13 },
     ];
     assert_eq!(recorder.steps, expected);
+}
+
+#[test]
+fn a_number_belongs_to_the_next_file_as_soon_as_its_close_begins() {
+    let hex = |text: &str| text.bytes().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
+    let open = |name: &str| format!("openat(AT_FDCWD, \"{}\", O_WRONLY|O_CREAT, 0666) = 3", hex(name));
+    let log = [
+        format!("7 {}", open("/d/a")),
+        "7 close(3 <unfinished ...>".to_owned(),
+        format!("8 {}", open("/d/b")),
+        "7 <... close resumed>) = 0".to_owned(),
+        format!("8 write(3, \"{}\", 3) = 3", hex("abc")),
+        "8 close(3) = 0".to_owned(),
+        format!("8 write(3, \"{}\", 3) = 3", hex("xyz")),
+    ];
+    let mut recorder = Recorder::new(Path::new("/d"), &[]);
+    recorder.read(&log.join("\n"));
+    let write = Step::Write {
+        inode: 1,
+        offset: 0,
+        bytes: b"abc".to_vec(),
+    };
+    assert_eq!(recorder.steps.len(), 3);
+    assert_eq!(recorder.steps.last(), Some(&write));
 }

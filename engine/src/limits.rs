@@ -192,8 +192,11 @@ pub const SWEEP_INTERVAL_MS: u64 = 10 * 60 * 1000;
 pub const STATS_TEXT_BYTES_MAX: usize = 128;
 /// Milliseconds between two looks at what is kept of files that are gone.
 pub const TIDY_INTERVAL_MS: u64 = 60 * 1000;
-/// Commits between two clean-ups of a table's log, which list its folder.
-pub const LOG_CLEANUP_COMMITS: u64 = 100;
+/// Commits between two checkpoints of a table's log: the library's default.
+pub const CHECKPOINT_COMMITS: u64 = 100;
+/// Milliseconds that entries of a table's log stay at least. A busy table has some three thousand a day, and a folder is read
+/// whole at each commit.
+pub const LOG_KEEP_MS: u64 = 24 * 60 * 60 * 1000;
 /// Milliseconds a project's table log stays in memory without being asked for.
 pub const PROJECT_IDLE_MS: u64 = 10 * 60 * 1000;
 /// Milliseconds after which a store that answers nothing makes the server not ready: shorter outages are ridden out.

@@ -218,10 +218,29 @@ impl Shared {
                     }
                 }
             }
+            self.shorten_logs(&project, now).await;
         }
         memory.swept_at.retain(|_, at| now.saturating_sub(*at) < every * 12);
         let (sweeps, swept_at) = (&mut memory.sweeps, &memory.swept_at);
         sweeps.retain(|(project, _), _| swept_at.contains_key(project));
+    }
+}
+
+impl Shared {
+    /// Deletes what the logs of a project's tables say of times that nobody can ask for.
+    async fn shorten_logs(&self, project: &Project, now: Micros) {
+        let past = match project.tables.lock().await.as_mut() {
+            Some(tables) => KINDS.map(|kind| tables.of(kind).past()),
+            None => return,
+        };
+        let before = now.saturating_sub(self.life.history().max(micros(limits::LOG_KEEP_MS)));
+        for past in past {
+            match past.delete_before(before.div_euclid(1000)).await {
+                Ok(0) => {}
+                Ok(entries) => tracing::debug!(project = %project.id, entries, "shortened a table's log"),
+                Err(error) => tracing::warn!(project = %project.id, %error, "a table's log could not be shortened"),
+            }
+        }
     }
 }
 

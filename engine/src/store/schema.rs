@@ -63,12 +63,16 @@ pub fn new_metadata(kind: TableKind, created_millis: i64) -> Result<Value> {
         "format": {"provider": "parquet", "options": {}},
         "schemaString": new_table(kind)?.to_string(),
         "partitionColumns": [PARTITION_COLUMN],
-        "configuration": {},
+        "configuration": {KEEP_REMOVED.0: KEEP_REMOVED.1},
         "createdTime": created_millis,
     }))
 }
 
-/// `metadata` with the columns that this version knows and the table lacks, or `None` when it lacks none. Columns of
+/// How long checkpoints name files that were removed. By the format's default a week, which is thousands of names in each; nothing
+/// here reads them, and the files themselves are deleted sooner.
+const KEEP_REMOVED: (&str, &str) = ("delta.deletedFileRetentionDuration", "interval 1 day");
+
+/// `metadata` with the columns and settings that this version knows and the table lacks, or `None` when it lacks none. Columns of
 /// the table that this version does not know stay: another version wrote them.
 ///
 /// # Errors
@@ -104,10 +108,14 @@ pub fn evolve(kind: TableKind, metadata: &Value) -> Result<Option<Value>> {
             Some(_) => {}
         }
     }
-    if !has_changed {
+    let configured = metadata.get("configuration").and_then(|all| all.get(KEEP_REMOVED.0));
+    if !has_changed && configured.is_some() {
         return Ok(None);
     }
     let mut evolved = metadata.clone();
+    if configured.is_none() {
+        evolved["configuration"][KEEP_REMOVED.0] = json!(KEEP_REMOVED.1);
+    }
     let slot = evolved.get_mut("schemaString").ok_or_else(unusable)?;
     *slot = Value::String(schema.to_string());
     Ok(Some(evolved))

@@ -4,7 +4,10 @@
 //! in this file, in `log.rs` and in `schema.rs`. A commit carries a mark (writer, last WAL number), in the same atomic
 //! step as the files: whoever wonders whether rows are in the table compares numbers.
 
+mod past;
 mod refresh;
+
+pub use past::Past;
 
 use super::checksum::Checksums;
 use super::fence::{EPOCH_MARK, Fence};
@@ -252,7 +255,6 @@ impl Table {
         mark: Option<Transaction>,
     ) -> Result<(EagerSnapshot, u64)> {
         self.check_fence().await?;
-        let next = self.next_version();
         let epoch = self.fence.as_ref().map(|fence| fence.epoch());
         let epoch = epoch.and_then(|epoch| i64::try_from(epoch).ok());
         // Two entries with the same mark exclude each other, so a fenced writer's entry cannot follow its successor's.
@@ -261,7 +263,8 @@ impl Table {
             .with_application_transactions(mark.into_iter().chain(epoch).collect())
             // Makes the entry's bytes unlike any rival's.
             .with_metadata([(seal::MARK.to_owned(), json!(uuid::Uuid::new_v4().to_string()))])
-            .with_cleanup_expired_logs(Some(next > 0 && next.is_multiple_of(limits::LOG_CLEANUP_COMMITS)));
+            // By the library's default after thirty days; see [`Past`].
+            .with_cleanup_expired_logs(Some(false));
         let reference = self.state.as_ref().map(|state| state as &dyn TableReference);
         let done = CommitBuilder::from(properties)
             .with_actions(actions)

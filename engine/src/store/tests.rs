@@ -96,6 +96,28 @@ async fn a_follower_reads_the_entries_that_are_new() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_shortened_log_has_what_later_versions_need() {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let project = ProjectId::new("p").unwrap();
+    let mut table = Table::open(&store, &project, TableKind::Events).await.unwrap();
+    for n in 0..130u64 {
+        table.commit(&[new_file(&n.to_string())], "w", n + 1).await.unwrap();
+    }
+    let day = 24 * 3_600_000;
+    let now = chrono::Utc::now().timestamp_millis();
+    assert_eq!(table.past().delete_before(now - day).await.unwrap(), 0);
+    // The checkpoint at version 99 is what the last 24 commits begin with.
+    assert_eq!(table.past().delete_before(now + day).await.unwrap(), 99);
+    assert_eq!(table.past().delete_before(now + day).await.unwrap(), 0);
+    table.commit(&[new_file("130")], "w", 131).await.unwrap();
+    let reopened = Table::open(&store, &project, TableKind::Events).await.unwrap();
+    assert_eq!(reopened.snapshot().files.len(), 131);
+    assert_eq!(reopened.mark("w").await.unwrap(), 131);
+    assert_eq!(reopened.at_version(105).await.unwrap().files.len(), 106);
+    assert!(reopened.at_version(50).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_writer_with_an_old_view_goes_after_the_winner() {
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let project = ProjectId::new("p").unwrap();
@@ -112,6 +134,11 @@ async fn a_writer_with_an_old_view_goes_after_the_winner() {
 fn a_table_of_an_older_version_gets_the_new_columns() {
     let metadata = schema::new_metadata(TableKind::Events, 0).unwrap();
     assert_eq!(schema::evolve(TableKind::Events, &metadata).unwrap(), None);
+    let mut unset = metadata.clone();
+    unset["configuration"] = json!({"other": "stays"});
+    let set = schema::evolve(TableKind::Events, &unset).unwrap().unwrap();
+    assert_eq!(set["configuration"]["other"], "stays");
+    assert_eq!(schema::evolve(TableKind::Events, &set).unwrap(), None);
     let mut parsed: Value = serde_json::from_str(metadata["schemaString"].as_str().unwrap()).unwrap();
     let fields = parsed["fields"].as_array_mut().unwrap();
     fields.retain(|field| field["name"] != "extra");

@@ -58,7 +58,7 @@ impl Table {
             return None;
         }
         let state = table.snapshot();
-        let period = |state: &EagerSnapshot| state.version() / limits::LOG_CLEANUP_COMMITS;
+        let period = |state: &EagerSnapshot| state.version() / limits::CHECKPOINT_COMMITS;
         (period(state) == period(known)).then(|| state.clone())
     }
 }

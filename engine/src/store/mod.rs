@@ -17,6 +17,7 @@ pub mod object;
 pub mod paths;
 pub mod progress;
 pub mod rejected;
+mod remembered;
 pub mod retention;
 pub mod row_group;
 mod schema;

@@ -4,6 +4,7 @@
 //! without checksums, which another program wrote, is read as it is.
 
 use super::checksum::{Blocks, Checksums, damaged};
+use super::remembered::Remembered;
 use super::snapshot::DataFile;
 use bytes::Bytes;
 use datafusion::common::Result as PlanResult;
@@ -17,34 +18,27 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use object_store::path::Path;
-use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Files remembered as having a right footer; beyond that they are forgotten and looked at once more.
+/// Files remembered as having a right footer.
 const FOOTERS_MAX: usize = 100_000;
 
 /// The files whose footers were right. Files never change, so once is enough.
-#[derive(Debug, Default)]
-pub struct ProvedFooters(Mutex<HashSet<Path>>);
+#[derive(Debug)]
+pub struct ProvedFooters(Remembered<Path>);
+
+impl Default for ProvedFooters {
+    fn default() -> Self {
+        Self(Remembered::new(FOOTERS_MAX))
+    }
+}
 
 impl ProvedFooters {
-    fn is_known(&self, path: &Path) -> bool {
-        self.0.lock().contains(path)
-    }
-
-    fn remember(&self, path: &Path) {
-        let mut known = self.0.lock();
-        if known.len() >= FOOTERS_MAX {
-            known.clear();
-        }
-        known.insert(path.clone());
-    }
-
     /// Forgets the files that are not among `live`.
     pub fn retain(&self, live: &HashSet<Path>) {
-        self.0.lock().retain(|path| live.contains(path));
+        self.0.retain(|path| live.contains(path));
     }
 }
 
@@ -105,7 +99,7 @@ impl VerifyingReader {
     }
 
     async fn verify_footer(&mut self) -> Result<()> {
-        if self.footers.is_known(&self.file.path) {
+        if self.footers.0.contains(&self.file.path) {
             return Ok(());
         }
         let range = self.checksums.footer_start..self.file.size_bytes;
@@ -116,7 +110,7 @@ impl VerifyingReader {
         if blake3::hash(&footer) != self.checksums.footer {
             return Err(self.damaged("its footer has other bytes than were written"));
         }
-        self.footers.remember(&self.file.path);
+        self.footers.0.insert(self.file.path.clone());
         Ok(())
     }
 

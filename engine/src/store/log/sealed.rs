@@ -2,6 +2,7 @@
 
 use super::seal::{self, LogFile};
 use crate::error::Error;
+use crate::store::remembered::Remembered;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -11,12 +12,10 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
-use parking_lot::Mutex;
-use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Checkpoints remembered as right; beyond that they are forgotten and looked at once more.
+/// Checkpoints remembered as right: a table that stays open writes new ones for ever, and the newest is read.
 const CHECKPOINTS_MAX: usize = 64;
 
 /// A store whose table logs are sealed. Everything else passes through.
@@ -24,7 +23,7 @@ const CHECKPOINTS_MAX: usize = 64;
 pub struct SealedLogs {
     inner: Arc<dyn ObjectStore>,
     /// Checkpoints that were verified since the table was opened.
-    checkpoints: Mutex<HashSet<Path>>,
+    checkpoints: Remembered<Path>,
 }
 
 impl std::fmt::Display for SealedLogs {
@@ -54,7 +53,7 @@ impl SealedLogs {
     pub fn new(inner: Arc<dyn ObjectStore>) -> Arc<Self> {
         Arc::new(Self {
             inner,
-            checkpoints: Mutex::default(),
+            checkpoints: Remembered::new(CHECKPOINTS_MAX),
         })
     }
 
@@ -85,7 +84,7 @@ impl SealedLogs {
 
     /// Verifies a checkpoint before its first byte is given away.
     async fn verify_checkpoint(&self, location: &Path) -> Result<()> {
-        if self.checkpoints.lock().contains(location) {
+        if self.checkpoints.contains(location) {
             return Ok(());
         }
         let expected = match self.inner.get(&seal::sidecar(location)).await {
@@ -102,12 +101,7 @@ impl SealedLogs {
             }
             seal::check_checkpoint(location, &hasher.finalize(), &expected).map_err(failed)?;
         }
-        let mut checkpoints = self.checkpoints.lock();
-        // A table that stays open writes new ones for ever; the newest is read.
-        if checkpoints.len() >= CHECKPOINTS_MAX {
-            checkpoints.clear();
-        }
-        checkpoints.insert(location.clone());
+        self.checkpoints.insert(location.clone());
         Ok(())
     }
 }

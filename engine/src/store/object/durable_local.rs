@@ -6,6 +6,7 @@
 
 use crate::error::{Error, Result as EngineResult};
 use crate::store::paths;
+use crate::store::remembered::Remembered;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -25,7 +26,7 @@ use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Folders remembered as synced; beyond that they are forgotten and synced once more.
+/// Folders remembered as synced.
 const FOLDERS_MAX: usize = 16 * 1024;
 
 /// A local store with durable writes. Cheap to clone.
@@ -40,11 +41,11 @@ pub struct DurableLocal {
 struct Disk {
     root: PathBuf,
     /// Folders whose own names are known to be on disk.
-    folders: Mutex<HashSet<PathBuf>>,
+    folders: Remembered<PathBuf>,
     /// Objects that were refused to their writer, and can be read all the same.
     in_doubt: Mutex<HashSet<Path>>,
     /// Folders of table logs whose names are known to be on disk.
-    logs: Mutex<HashSet<PathBuf>>,
+    logs: Remembered<PathBuf>,
     syncs: AtomicU64,
 }
 
@@ -84,12 +85,8 @@ impl Disk {
 
     /// Makes `folder` and its missing ancestors, with their names on disk.
     fn make_folder(&self, folder: &FsPath) -> Result<()> {
-        let mut unknown: Vec<&FsPath> = Vec::new();
-        {
-            let known = self.folders.lock();
-            let inside = folder.ancestors().take_while(|part| *part != self.root);
-            unknown.extend(inside.take_while(|part| !known.contains(*part)));
-        }
+        let inside = folder.ancestors().take_while(|part| *part != self.root);
+        let unknown: Vec<&FsPath> = inside.take_while(|part| !self.folders.contains(*part)).collect();
         for part in unknown.into_iter().rev() {
             match std::fs::create_dir(part) {
                 Ok(()) => {}
@@ -99,11 +96,7 @@ impl Disk {
             if let Some(parent) = part.parent() {
                 self.sync_folder(parent)?;
             }
-            let mut known = self.folders.lock();
-            if known.len() >= FOLDERS_MAX {
-                known.clear();
-            }
-            known.insert(part.to_owned());
+            self.folders.insert(part.to_owned());
         }
         Ok(())
     }
@@ -119,7 +112,7 @@ impl Disk {
         let file = match open() {
             // The folder was deleted since it was remembered, for instance when a project was erased.
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.folders.lock().clear();
+                self.folders.clear();
                 self.make_folder(folder)?;
                 open()
             }
@@ -202,9 +195,9 @@ impl DurableLocal {
         let root = std::fs::canonicalize(folder).map_err(at)?;
         let disk = Disk {
             root: root.clone(),
-            folders: Mutex::new(HashSet::new()),
+            folders: Remembered::new(FOLDERS_MAX),
             in_doubt: Mutex::default(),
-            logs: Mutex::default(),
+            logs: Remembered::new(FOLDERS_MAX),
             syncs: AtomicU64::new(0),
         };
         for part in root.ancestors() {
@@ -226,7 +219,7 @@ impl DurableLocal {
             return Ok(());
         };
         let folder = self.inner.path_to_filesystem(&folder)?;
-        if self.disk.logs.lock().contains(&folder) {
+        if self.disk.logs.contains(&folder) {
             return Ok(());
         }
         let disk = Arc::clone(&self.disk);
@@ -235,11 +228,7 @@ impl DurableLocal {
                 return Ok(());
             }
             disk.sync_folder(&folder)?;
-            let mut known = disk.logs.lock();
-            if known.len() >= FOLDERS_MAX {
-                known.clear();
-            }
-            known.insert(folder);
+            disk.logs.insert(folder);
             Ok(())
         })
         .await

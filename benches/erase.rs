@@ -16,7 +16,7 @@ mod support;
 use engine::clock::{Clock, SystemClock};
 use engine::event::{Column, Event};
 use engine::ingest::{Batch, EraseRequest};
-use engine::{Engine, EngineOptions, ProjectId, Subject};
+use engine::{Engine, EngineOptions, ProjectId};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -59,16 +59,7 @@ async fn measure(folder: &Path, megabytes: usize) {
         }
     }
     engine.flush().await.unwrap();
-    let request = EraseRequest {
-        projects: None,
-        subject: Subject::Visitor {
-            id: "user-17".to_owned(),
-            mentions: false,
-        },
-        count_mentions: true,
-        received_until: None,
-        dry_run: false,
-    };
+    let request = EraseRequest::visitor("user-17");
     let started = Instant::now();
     let erased = engine.erase(&request, |_| {}).await.unwrap();
     let took = started.elapsed().as_secs_f64();
@@ -105,20 +96,11 @@ fn event(number: usize, now: i64, noise: &mut Random) -> Event {
 
 fn options(folder: &Path) -> EngineOptions {
     EngineOptions {
-        mode: engine::Mode::LocalWal,
-        instance: "a bench".to_owned(),
         store_url: format!("file://{}", folder.join("store").display()),
-        store_options: Vec::new(),
-        data_dir: folder.join("data"),
-        models_dir: None,
-        memory_bytes: 1024 * 1024 * 1024,
-        flush_interval_ms: 3_600_000,
+        memory_bytes: 1 << 30,
         flush_rows_max: 10_000_000,
-        flush_bytes_max: 1024 * 1024 * 1024,
-        disk_reserve: engine::ingest::DiskReserve::Bytes(0),
-        cache: None,
-        sessions_padding: false,
+        flush_bytes_max: 1 << 30,
         query_threads: 2,
-        clock: Arc::new(SystemClock),
+        ..EngineOptions::by_hand(&folder.join("data"), Arc::new(SystemClock))
     }
 }

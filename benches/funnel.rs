@@ -295,22 +295,15 @@ async fn open(folder: &Path) -> Arc<Engine> {
     let data_dir = folder.join("data");
     let _ = std::fs::remove_dir_all(&data_dir);
     std::fs::create_dir_all(&data_dir).unwrap();
+    let clock = FixedClock::new(START + (DAYS * DAY_MICROS) as i64);
     let options = EngineOptions {
-        mode: engine::Mode::LocalWal,
-        instance: "test".to_owned(),
         store_url: url(folder),
-        store_options: Vec::new(),
-        data_dir,
         models_dir: Some(folder.join("models")),
         memory_bytes: 1 << 30,
         flush_interval_ms: 60_000,
-        flush_rows_max: 1_000_000,
         flush_bytes_max: 64 << 20,
-        cache: None,
-        disk_reserve: engine::ingest::DiskReserve::Bytes(0),
-        sessions_padding: false,
         query_threads: from_env("TALLY_BENCH_THREADS", 2) as usize,
-        clock: FixedClock::new(START + (DAYS * DAY_MICROS) as i64),
+        ..EngineOptions::by_hand(&data_dir, clock)
     };
     Engine::open(options).await.unwrap()
 }

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use support::client::{Client, now_seconds};
+use support::client::now_seconds;
 use support::events::rich_page_views;
 use support::process::Process;
 use support::write_funnel;
@@ -93,14 +93,15 @@ fn data_files(folder: &Path) -> u64 {
         .sum()
 }
 
-fn metric(client: &Client, series: &str) -> f64 {
-    let page = client.get("/metrics").text();
+/// A figure of the server's page of metrics.
+fn metric(page: &str, series: &str) -> f64 {
     let line = page
         .lines()
         .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.and_then(|value| value.parse().ok()).unwrap_or(f64::NAN)
 }
 
+/// What the server counts of its memory; in the order of [`Sample::counted_mib`].
 const COUNTED: [&str; 5] = [
     "tally_memory_used_bytes{part=\"ingest\"}",
     "tally_memory_used_bytes{part=\"queries\"}",
@@ -142,16 +143,16 @@ struct Sample {
 }
 
 fn sample(server: &Process, folder: &Path, started: Instant) -> Sample {
-    let client = server.client();
+    let page = server.client().get("/metrics").text();
     let (anonymous, binary) = server.memory_parts_kib();
-    let counted = COUNTED.map(|series| metric(&client, series) / f64::from(1 << 20));
+    let counted = COUNTED.map(|series| metric(&page, series) / f64::from(1 << 20));
     Sample {
         seconds: started.elapsed().as_secs_f64(),
         anonymous_mib: anonymous as f64 / 1024.0,
         binary_mib: binary as f64 / 1024.0,
         counted_mib: counted,
-        descriptors: metric(&client, "process_open_fds"),
-        in_table: metric(&client, "tally_table_files{table=\"events\"}"),
+        descriptors: metric(&page, "process_open_fds"),
+        in_table: metric(&page, "tally_table_files{table=\"events\"}"),
         stored: data_files(&folder.join("data").join("store")),
         all: files(&folder.join("data")),
     }

@@ -48,20 +48,11 @@ fn project(number: u64) -> ProjectId {
 fn options(folder: &Path) -> EngineOptions {
     EngineOptions {
         store_url: format!("file://{}", folder.join("store").display()),
-        store_options: Vec::new(),
-        mode: engine::Mode::LocalWal,
-        instance: "a bench".to_owned(),
-        data_dir: folder.join("data"),
-        models_dir: None,
         memory_bytes: 1 << 30,
-        flush_interval_ms: 3_600_000,
         flush_rows_max: 100_000_000,
         flush_bytes_max: 1 << 40,
-        cache: None,
-        disk_reserve: engine::ingest::DiskReserve::Bytes(0),
-        sessions_padding: false,
         query_threads: 2,
-        clock: Arc::new(SystemClock),
+        ..EngineOptions::by_hand(&folder.join("data"), Arc::new(SystemClock))
     }
 }
 

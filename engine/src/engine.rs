@@ -112,7 +112,7 @@ pub struct Engine {
     committer: Mutex<Option<(Committer, JoinHandle<()>)>>,
     background: Vec<AbortHandle>,
     catalog: Catalog,
-    pub(crate) queries: QuerySession,
+    queries: QuerySession,
     budget: Budget,
     /// What queries read remote files through.
     cache: Option<CachedStore>,
@@ -446,13 +446,12 @@ impl Drop for Engine {
     }
 }
 
+mod by_hand;
 mod life;
 mod remember;
 mod tidy;
 mod watch;
 
-#[cfg(test)]
-mod for_tests;
 #[cfg(test)]
 mod mode_tests;
 #[cfg(test)]

@@ -243,7 +243,11 @@ fn mode(settings: &Settings) -> Mode {
     }
 }
 
-fn make_folder(folder: &std::path::Path) -> engine::Result<()> {
+/// Makes a folder with all above it, unless it is there.
+///
+/// # Errors
+/// `Storage` when it cannot be made; the message names it.
+pub(crate) fn make_folder(folder: &std::path::Path) -> engine::Result<()> {
     std::fs::create_dir_all(folder).map_err(|error| {
         let text = format!("cannot make the folder {}: {error}", folder.display());
         engine::Error::storage(text).with_source(error)

@@ -20,6 +20,7 @@ mod tests;
 mod token;
 mod wiring;
 
+use crate::app::make_folder;
 use crate::auth::Kept;
 use crate::config::{Layers, Problem, Resolved, SettingFlags, Settings, Wal};
 use clap::{Args, Parser, Subcommand};
@@ -217,7 +218,7 @@ fn kept(context: &Context, command: &Action) -> Result<Option<(tokio::runtime::R
     if context.settings.wal == Wal::Local {
         return Ok(None);
     }
-    std::fs::create_dir_all(&context.settings.data_dir)?;
+    make_folder(&context.settings.data_dir)?;
     let runtime = runtime()?;
     let kept = runtime.block_on(Kept::open(&context.settings))?;
     Ok(kept.map(|kept| (runtime, kept)))

@@ -18,7 +18,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use disk::Unsynced;
 use engine::clock::SystemClock;
 use engine::event::{Column, Event};
-use engine::ingest::{Batch, DiskReserve};
+use engine::ingest::Batch;
 use engine::{Engine, EngineOptions, ProjectId};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -155,21 +155,8 @@ impl Recording {
 
 fn options(data: &Path) -> EngineOptions {
     EngineOptions {
-        mode: engine::Mode::LocalWal,
-        instance: "a test".to_owned(),
         store_url: format!("file://{}", data.join("store").display()),
-        store_options: Vec::new(),
-        data_dir: data.to_owned(),
-        models_dir: None,
-        memory_bytes: 256 << 20,
-        flush_interval_ms: 3_600_000,
-        flush_rows_max: 1_000_000,
-        flush_bytes_max: 256 << 20,
-        cache: None,
-        disk_reserve: DiskReserve::Bytes(0),
-        sessions_padding: false,
-        query_threads: 1,
-        clock: Arc::new(SystemClock),
+        ..EngineOptions::by_hand(data, Arc::new(SystemClock))
     }
 }
 

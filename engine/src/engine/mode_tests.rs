@@ -4,7 +4,6 @@ use super::*;
 use crate::clock::{FixedClock, SECOND_MICROS};
 use crate::event::{Column, Event};
 use crate::ingest::EraseRequest;
-use crate::store::erase::Subject;
 use crate::store::{TableKind, paths};
 use async_trait::async_trait;
 use futures::TryStreamExt;
@@ -119,7 +118,7 @@ impl Machine {
         let options = EngineOptions {
             mode,
             memory_bytes: 64 << 20,
-            ..EngineOptions::for_tests(self.folder.path(), FixedClock::new(START))
+            ..EngineOptions::by_hand(self.folder.path(), FixedClock::new(START))
         };
         let store: Arc<dyn ObjectStore> = Arc::<Gate>::clone(&self.store);
         for _ in 0..200 {
@@ -359,16 +358,7 @@ async fn a_follower_that_is_some_commits_behind_an_erasure_goes_on() {
     assert_eq!(counts(&follower).await, once(0..10));
     stored(&writer, 10..20).await;
     writer.flush().await.unwrap();
-    let request = EraseRequest {
-        projects: None,
-        subject: Subject::Visitor {
-            id: "v1".to_owned(),
-            mentions: false,
-        },
-        count_mentions: false,
-        received_until: None,
-        dry_run: false,
-    };
+    let request = EraseRequest::visitor("v1");
     writer.erase(&request, |_| {}).await.unwrap();
     for _ in 0..limits::FOLLOW_QUIET_LOOKS {
         follower.shared.follow_round().await.unwrap();

@@ -224,9 +224,7 @@ impl Shared {
         let (sweeps, swept_at) = (&mut memory.sweeps, &memory.swept_at);
         sweeps.retain(|(project, _), _| swept_at.contains_key(project));
     }
-}
 
-impl Shared {
     /// Deletes what the logs of a project's tables say of times that nobody can ask for.
     async fn shorten_logs(&self, project: &Project, now: Micros) {
         let past = match project.tables.lock().await.as_mut() {

@@ -46,6 +46,22 @@ pub struct EraseRequest {
     pub dry_run: bool,
 }
 
+impl EraseRequest {
+    /// Everything of a visitor in all projects, received until now; mentions elsewhere are counted.
+    pub fn visitor(id: &str) -> Self {
+        Self {
+            projects: None,
+            subject: Subject::Visitor {
+                id: id.to_owned(),
+                mentions: false,
+            },
+            count_mentions: true,
+            received_until: None,
+            dry_run: false,
+        }
+    }
+}
+
 /// What was found, or erased, in one table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ErasedTable {

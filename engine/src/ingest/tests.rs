@@ -85,7 +85,7 @@ impl Fixture {
     }
 
     fn options(&self) -> EngineOptions {
-        EngineOptions::for_tests(
+        EngineOptions::by_hand(
             self.folder.path(),
             Arc::<FixedClock>::clone(&self.clock) as Arc<dyn Clock>,
         )

@@ -1,7 +1,7 @@
 //! One project's table: its log opened, read into a [`Snapshot`], and committed to.
 //!
 //! The log is in the Delta Lake format, read and written through `deltalake-core`; everything that knows the library is
-//! in this file, in `log.rs` and in `schema.rs`. A commit carries a mark (writer, last WAL number), in the same atomic
+//! in this file and its parts, in `log.rs` and in `schema.rs`. A commit carries a mark (writer, last WAL number), in the same atomic
 //! step as the files: whoever wonders whether rows are in the table compares numbers.
 
 mod past;

@@ -3,7 +3,7 @@
 use super::output::say;
 use super::store::{self, Unit, size};
 use super::{Context, Failed, Outcome, runtime};
-use crate::app::App;
+use crate::app::{App, make_folder};
 use crate::auth::secrets::write_private;
 use crate::config::Settings;
 use crate::restoring::Restoring;
@@ -148,8 +148,7 @@ pub(super) fn restore(context: &Context, options: &RestoreOptions) -> Outcome {
             return list(&from).await;
         }
         let manifest = from.choose_backup(&wanted).await?;
-        std::fs::create_dir_all(&settings.data_dir)
-            .map_err(|error| Failed::Message(format!("{}: {error}", settings.data_dir.display())))?;
+        make_folder(&settings.data_dir)?;
         let what = format!("{} {:?}", manifest.name(), wanted);
         let restoring = Restoring::begin(&settings.data_dir, &what)?;
         let to = store::open(settings).await?;

@@ -9,7 +9,7 @@ use super::store::options as store_options;
 use super::{Context, Failed, runtime};
 use crate::admin::operations::PREFIX;
 use crate::admin::{Operation, Progress};
-use crate::app::App;
+use crate::app::{App, make_folder};
 use crate::auth::secrets::write_private;
 use crate::auth::{Secrets, operator};
 use crate::config::{Settings, Wal};
@@ -97,8 +97,7 @@ pub(super) fn operate(context: &Context, name: &str, parameters: &Value) -> Resu
     let settings = &context.settings;
     if settings.wal == Wal::Store {
         // It may have been lost, and everything that belongs there comes from the store.
-        std::fs::create_dir_all(&settings.data_dir)
-            .map_err(|error| Failed::Message(format!("{}: {error}", settings.data_dir.display())))?;
+        make_folder(&settings.data_dir)?;
     }
     if !settings.data_dir.is_dir() {
         return Err(Failed::Message(format!(

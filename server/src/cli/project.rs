@@ -2,6 +2,7 @@
 
 use super::output::say;
 use super::{Context, Failed, Outcome};
+use crate::app::make_folder;
 use crate::auth::{Project, Projects, Retention};
 use clap::Subcommand;
 use engine::ProjectId;
@@ -51,8 +52,7 @@ pub(super) fn run(context: &Context, action: Action) -> Outcome {
     let data_dir = &context.settings.data_dir;
     match action {
         Action::Add { name, id, write_keys } => {
-            std::fs::create_dir_all(data_dir)
-                .map_err(|error| Failed::Message(format!("cannot make the folder {}: {error}", data_dir.display())))?;
+            make_folder(data_dir)?;
             let projects = Projects::open(data_dir)?;
             let id = match id {
                 Some(id) => ProjectId::new(&id)?,

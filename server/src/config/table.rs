@@ -149,7 +149,7 @@ settings! {
     |s, v| { s.read_only = flag(v)?; Ok(()) };
 
     "follow_interval_ms", ["TALLY_FOLLOW_INTERVAL_MS"], "1000", "MILLISECONDS", false,
-    "With `read_only`: time between two looks for new commits, two small requests to the store for each project that is asked for.",
+    "With `read_only`: time between two looks for new commits, two small requests to the store for each project that is asked for, and four at every tenth look.",
     |s, v| { s.follow_interval_ms = positive(v)?; Ok(()) };
 
     "models_dir", ["TALLY_MODELS_DIR", "CUBEJS_SCHEMA_PATH"], "", "FOLDER", false,

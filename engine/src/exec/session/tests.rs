@@ -12,7 +12,7 @@ fn options(folder: &std::path::Path, models: &std::path::Path) -> EngineOptions 
         models_dir: Some(models.to_owned()),
         memory_bytes: 512 << 20,
         query_threads: 2,
-        ..EngineOptions::for_tests(folder, FixedClock::new(1_735_689_600_000_000))
+        ..EngineOptions::by_hand(folder, FixedClock::new(1_735_689_600_000_000))
     }
 }
 
@@ -327,30 +327,6 @@ async fn a_warm_query_asks_a_remote_store_nothing() {
         "cold {cold:?}, warm {warm:?}: time and requests of {} queries",
         queries().len()
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn footers_of_files_that_are_gone_are_given_up() {
-    let opened = opened().await;
-    let engine = &opened.engine;
-    let project = ProjectId::new("p").unwrap();
-    let query = || json!({"measures": ["Events.count"], "filters": [{"member": "Events.path", "operator": "set"}]});
-    let kept = || engine.queries.footers().memory_bytes();
-    let mut event = samples().swap_remove(0);
-    for n in 0..12 {
-        event.set(Column::EventId, format!("e{n}"));
-        append(engine, &project, vec![event.clone()]).await;
-        engine.flush().await.unwrap();
-        ask(engine, &project, query()).await;
-    }
-    engine.compact().await.unwrap();
-    let before = ask(engine, &project, query()).await;
-    let of_all = kept();
-    engine.tidy();
-    let of_merged = kept();
-    assert!(of_merged > 0 && of_merged < of_all, "{of_merged} of {of_all}");
-    assert_eq!(ask(engine, &project, query()).await, before);
-    assert_eq!(kept(), of_merged, "those of files that are there stay");
 }
 
 #[test]

@@ -13,19 +13,6 @@ use std::collections::HashSet;
 
 const CANARY: &str = "canary-4f1c9e7b";
 
-fn visitor(id: &str) -> EraseRequest {
-    EraseRequest {
-        projects: None,
-        subject: Subject::Visitor {
-            id: id.to_owned(),
-            mentions: false,
-        },
-        count_mentions: true,
-        received_until: None,
-        dry_run: false,
-    }
-}
-
 /// An engine whose store and log are in one folder.
 fn on_disk() -> Fixture {
     let folder = tempfile::tempdir().unwrap();
@@ -138,7 +125,7 @@ async fn no_byte_of_an_erased_visitor_is_left() {
 
     let dry = EraseRequest {
         dry_run: true,
-        ..visitor(CANARY)
+        ..EraseRequest::visitor(CANARY)
     };
     let found = engine.erase(&dry, |_| {}).await.unwrap();
     let events = found.tables.iter().find(|table| table.table == "events").unwrap();
@@ -158,7 +145,7 @@ async fn no_byte_of_an_erased_visitor_is_left() {
     );
 
     let version = engine.data_version(&p);
-    let erased = engine.erase(&visitor(CANARY), |_| {}).await.unwrap();
+    let erased = engine.erase(&EraseRequest::visitor(CANARY), |_| {}).await.unwrap();
     assert_ne!(engine.data_version(&p), version, "kept answers are not right any more");
     assert!(erased.verified.is_empty(), "{:?}", erased.verified);
     assert!(erased.verified_files > 0);
@@ -167,7 +154,7 @@ async fn no_byte_of_an_erased_visitor_is_left() {
     assert_eq!(visible(&engine, &q).await, once(0..20));
     check_files(&fixture.store, &engine.view(&p).await.unwrap().events).await;
 
-    let again = engine.erase(&visitor(CANARY), |_| {}).await.unwrap();
+    let again = engine.erase(&EraseRequest::visitor(CANARY), |_| {}).await.unwrap();
     assert!(again.tables.is_empty(), "{:?}", again.tables);
     engine.append(&p, batch(["late".to_owned()])).await.unwrap();
     drop(engine);
@@ -214,10 +201,10 @@ async fn mentions_of_others_are_counted_and_erased_on_demand() {
     events[5].set(Column::Properties, format!("{{\"x\":\"{CANARY}0\"}}"));
     events[6].set(Column::UserId, CANARY);
     engine.append(&p, of(events)).await.unwrap();
-    let erased = engine.erase(&visitor(CANARY), |_| {}).await.unwrap();
+    let erased = engine.erase(&EraseRequest::visitor(CANARY), |_| {}).await.unwrap();
     assert_eq!((erased.tables[0].rows, erased.tables[0].mentions), (1, 2));
     assert_eq!(visible(&engine, &p).await.len(), 49);
-    let mut request = visitor(CANARY);
+    let mut request = EraseRequest::visitor(CANARY);
     request.subject = Subject::Visitor {
         id: CANARY.to_owned(),
         mentions: true,
@@ -239,7 +226,7 @@ async fn what_comes_after_an_erasure_is_kept_and_told_apart() {
     };
     append(1, START).await.unwrap();
     engine.flush().await.unwrap();
-    let erased = engine.erase(&visitor(CANARY), |_| {}).await.unwrap();
+    let erased = engine.erase(&EraseRequest::visitor(CANARY), |_| {}).await.unwrap();
     assert!(visible(&engine, &p).await.is_empty());
     assert_eq!(
         append(1, START).await.unwrap(),
@@ -247,7 +234,7 @@ async fn what_comes_after_an_erasure_is_kept_and_told_apart() {
         "a delivery of the same event again brings it not back"
     );
     append(2, START + 5).await.unwrap();
-    let mut check = visitor(CANARY);
+    let mut check = EraseRequest::visitor(CANARY);
     check.dry_run = true;
     check.received_until = Some(erased.started_at);
     let found = engine.erase(&check, |_| {}).await.unwrap();
@@ -274,7 +261,7 @@ async fn a_range_is_erased_to_the_microsecond() {
     engine.append(&p, of(events)).await.unwrap();
     engine.flush().await.unwrap();
     let (from, to) = (day - DAY_MICROS / 2 + 1, day + DAY_MICROS);
-    let mut request = visitor("");
+    let mut request = EraseRequest::visitor("");
     request.subject = Subject::Range { from, to };
     engine.erase(&request, |_| {}).await.unwrap();
     let left: BTreeMap<String, usize> = times
@@ -329,7 +316,7 @@ fn random_erasures_leave_exactly_the_others() {
                     engine.compact().await.unwrap();
                 }
                 for id in &gone {
-                    engine.erase(&visitor(id), |_| {}).await.unwrap();
+                    engine.erase(&EraseRequest::visitor(id), |_| {}).await.unwrap();
                 }
                 assert_eq!(visible(&engine, &p).await, kept);
                 check_files(&fixture.store, &engine.view(&p).await.unwrap().events).await;
@@ -360,7 +347,7 @@ async fn leftovers_of_a_crash_are_erased_too() {
         .put(&copy("half"), bytes.slice(..bytes.len() / 2).into())
         .await
         .unwrap();
-    engine.erase(&visitor(CANARY), |_| {}).await.unwrap();
+    engine.erase(&EraseRequest::visitor(CANARY), |_| {}).await.unwrap();
     let left: Vec<_> = fixture.store.list(Some(&root)).try_collect().await.unwrap();
     let data: Vec<_> = left
         .iter()
@@ -494,7 +481,7 @@ async fn the_past_is_answered_as_long_as_its_files_are_kept() {
     assert!(error.message().contains("history_hours"), "{error}");
     assert!(as_of(&engine, &p, AsOf::Version(merge)).await.is_ok());
 
-    engine.erase(&visitor("v3"), |_| {}).await.unwrap();
+    engine.erase(&EraseRequest::visitor("v3"), |_| {}).await.unwrap();
     let error = as_of(&engine, &p, AsOf::Version(merge)).await.unwrap_err();
     assert_eq!(
         error.kind(),
@@ -514,7 +501,7 @@ async fn the_past_of_a_log_that_begins_with_a_checkpoint() {
         advance(&fixture, SECOND_MICROS);
     }
     // v0 exists: its rows go, and the log is cut.
-    engine.erase(&visitor("v0"), |_| {}).await.unwrap();
+    engine.erase(&EraseRequest::visitor("v0"), |_| {}).await.unwrap();
     let left = visible(&engine, &p).await;
     engine.append(&p, batch(ids(50..60))).await.unwrap();
     engine.flush().await.unwrap();

@@ -1,4 +1,4 @@
-//! The options that tests change one or two of.
+//! The options that tests and measurements change some of.
 
 use super::{EngineOptions, Mode};
 use crate::clock::Clock;
@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 impl EngineOptions {
-    /// An engine that flushes when it is told to, on a store in memory.
-    pub(crate) fn for_tests(data_dir: &Path, clock: Arc<dyn Clock>) -> Self {
+    /// An engine that flushes when it is told to, on a store in memory and without models of its own.
+    pub fn by_hand(data_dir: &Path, clock: Arc<dyn Clock>) -> Self {
         Self {
             mode: Mode::LocalWal,
             instance: "a test".to_owned(),

@@ -5,6 +5,8 @@
 //! it: they are the system's cache of a file, and it takes them back when it needs them.
 //!
 //! `cargo bench --bench memory`; `TALLY_MEMORY_ROWS`, `TALLY_MEMORY_QUERIES`, `TALLY_MEMORY_BUDGET` (MiB) change the load.
+//! The rows stay in the folder `TALLY_MEMORY_FOLDER`, if there is one, and the next run asks of them at once;
+//! `TALLY_MEMORY_KIND` (0 to 7) asks one kind of the mix only.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,6 +20,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -28,6 +31,8 @@ use support::{wait_for, write_funnel};
 
 /// Anonymous memory in budgets that is allowed: a third on top for what no part of the engine counts.
 const ABOVE_BUDGET: f64 = 1.35;
+/// Kinds of queries of the mix.
+const KINDS: u64 = 8;
 /// Time between two looks at a server's memory.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -37,10 +42,10 @@ fn from_env(name: &str, default: u64) -> u64 {
     })
 }
 
-/// One of the mix, no two alike.
-fn query(n: u64) -> Value {
+/// One of the mix, no two alike; of one kind only if there is one.
+fn query(n: u64, kind: Option<u64>) -> Value {
     let filter = json!([{"member": "TrackedEvents.pageUrl", "operator": "notEquals", "values": [format!("x{n}")]}]);
-    let dimensions: &[&str] = match n % 8 {
+    let dimensions: &[&str] = match kind.unwrap_or(n % KINDS) {
         0 => &["TrackedEvents.eventId"],
         1 => &["TrackedEvents.userId"],
         2 => &[
@@ -98,9 +103,9 @@ fn fill(client: &Client, rows: u64) {
 }
 
 /// Asks until there is an answer that is final.
-fn ask(client: &Client, n: u64) -> (u16, String) {
+fn ask(client: &Client, n: u64, kind: Option<u64>) -> (u16, String) {
     loop {
-        let reply = client.load("shop", &query(n));
+        let reply = client.load("shop", &query(n, kind));
         let text = reply.text();
         if !text.contains("Continue wait") {
             return (reply.status, text);
@@ -110,6 +115,9 @@ fn ask(client: &Client, n: u64) -> (u16, String) {
 
 /// Asks all of the mix, six at a time.
 fn ask_all(client: &Client, queries: u64) {
+    let kind = std::env::var("TALLY_MEMORY_KIND")
+        .is_ok()
+        .then(|| from_env("TALLY_MEMORY_KIND", 0));
     let next = AtomicU64::new(0);
     let outcomes = Mutex::new(BTreeMap::<&str, u64>::new());
     let failures = Mutex::new(Vec::new());
@@ -122,7 +130,7 @@ fn ask_all(client: &Client, queries: u64) {
                     if n >= queries {
                         return;
                     }
-                    let (status, text) = ask(client, n);
+                    let (status, text) = ask(client, n, kind);
                     let outcome = outcome(status, &text);
                     *outcomes.lock().unwrap().entry(outcome).or_default() += 1;
                     if matches!(outcome, "failed" | "too long") {
@@ -198,16 +206,21 @@ fn main() {
     let rows = from_env("TALLY_MEMORY_ROWS", 10_000_000);
     let queries = from_env("TALLY_MEMORY_QUERIES", 200);
     let budget_mib = from_env("TALLY_MEMORY_BUDGET", 256);
-    let folder = tempfile::tempdir().unwrap();
-    write_funnel(&folder.path().join("data").join("models"));
+    let temporary = tempfile::tempdir().unwrap();
+    let kept = std::env::var_os("TALLY_MEMORY_FOLDER").map(PathBuf::from);
+    let folder = kept.unwrap_or_else(|| temporary.path().to_owned());
+    let is_filled = folder.join("data").exists();
+    write_funnel(&folder.join("data").join("models"));
     let budget = format!("{budget_mib}MiB");
-    let mut server = Process::start(folder.path(), &[("memory", &budget), ("query_threads", "2")]);
+    let mut server = Process::start(&folder, &[("memory", &budget), ("query_threads", "2")]);
     let client = server.client();
     let seen = Seen::default();
     std::thread::scope(|scope| {
         scope.spawn(|| seen.watch(&server));
         let started = Instant::now();
-        fill(&client, rows);
+        if !is_filled {
+            fill(&client, rows);
+        }
         seen.show(&format!("{rows} rows in {:.0?}", started.elapsed()), budget_mib);
         ask_all(&client, queries);
         seen.show("after the queries", budget_mib);
@@ -220,9 +233,7 @@ fn main() {
     let counted = number(&client.rows("shop", &json!({"measures": ["TrackedEvents.count"]}))[0]["TrackedEvents.count"]);
     assert_eq!(counted, rows, "rows after all that");
     assert!(server.is_running());
-    let spilled = std::fs::read_dir(folder.path().join("data").join("spill"))
-        .unwrap()
-        .flatten();
+    let spilled = std::fs::read_dir(folder.join("data").join("spill")).unwrap().flatten();
     let spilled: usize = spilled
         .map(|dir| std::fs::read_dir(dir.path()).map_or(0, Iterator::count))
         .sum();

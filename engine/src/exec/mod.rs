@@ -3,9 +3,9 @@
 pub mod admission;
 pub mod bucket;
 mod footers;
-mod merge_order;
 mod piece;
 mod prune;
+mod rules;
 pub mod session;
 pub mod table;
 pub mod udaf;

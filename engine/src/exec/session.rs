@@ -5,8 +5,8 @@ mod statement;
 use super::admission::Admission;
 use super::bucket;
 use super::footers::{KeptFooters, Parsed};
-use super::merge_order;
 use super::piece;
+use super::rules;
 use super::table::{ProjectTable, store_url};
 use super::udaf::funnel;
 use crate::clock::Micros;
@@ -133,7 +133,7 @@ impl QuerySession {
             .build_arc()?;
         let threads = options.threads.max(1);
         let mut template = sql::base(config(threads))
-            .with_physical_optimizer_rules(merge_order::rules())
+            .with_physical_optimizer_rules(rules::all())
             .with_runtime_env(Arc::clone(&env))
             .build();
         sql::register(&mut template);

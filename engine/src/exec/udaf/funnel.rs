@@ -8,10 +8,12 @@
 //! no foreign events, and the visitor's first event under the other rules.
 //!
 //! Events may come in any order and in any number of parts: the state is the visitor's matching events ([`log`]), and
-//! the rule ([`rules`]) runs once over them in order of time. Input that is already ordered by visitor and time is
-//! neither regrouped nor sorted, and finished visitors are handed out early, so memory stays that of a batch.
+//! the rule ([`rules`]) runs once over them in order of time. Of input that is already ordered by visitor and time, finished
+//! visitors are handed out early, so memory stays that of a batch. [`OnePass`] takes the step out of a plan that would make
+//! states only to put them together again.
 
 mod log;
+mod one_pass;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -31,7 +33,8 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility,
 };
 use datafusion::physical_plan::expressions::Literal;
-use log::EventLog;
+use log::{EventLog, Row};
+pub use one_pass::OnePass;
 use rules::Evaluator;
 use std::sync::{Arc, LazyLock};
 
@@ -117,6 +120,7 @@ impl Constants {
             selection: Selection { bits, foreign },
             evaluator: Evaluator::new(self.rule, self.window_seconds, self.steps),
             log: EventLog::default(),
+            rows: Vec::new(),
         }
     }
 }
@@ -202,6 +206,8 @@ struct FunnelGroups {
     selection: Selection,
     evaluator: Evaluator,
     log: EventLog,
+    /// The events of the visitor whose outcome is being found.
+    rows: Vec<Row>,
 }
 
 impl GroupsAccumulator for FunnelGroups {
@@ -212,57 +218,62 @@ impl GroupsAccumulator for FunnelGroups {
         opt_filter: Option<&BooleanArray>,
         total_num_groups: usize,
     ) -> Result<()> {
-        self.log.grow_to(total_num_groups)?;
+        self.log.grow_to(total_num_groups);
         let keep = |row: usize, ts, mask| self.log.push(group_indices[row], ts, mask);
-        self.selection.select(values, opt_filter, keep)
+        self.selection.select(values, opt_filter, keep)?;
+        self.log.check()
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
         let groups = self.log.groups_of(emit_to);
         let mut levels = UInt8Builder::with_capacity(groups);
         let mut entries = TimestampMicrosecondBuilder::with_capacity(groups).with_timezone("UTC");
-        self.log.take(emit_to, |rows| {
-            let outcome = self.evaluator.evaluate(rows);
+        self.log.take(emit_to, |state| {
+            self.rows.clear();
+            log::decode(state, |ts, mask| self.rows.push(Row { ts, mask }))?;
+            let outcome = self.evaluator.evaluate(&mut self.rows);
             levels.append_value(outcome.level);
             entries.append_option(outcome.entry);
-        });
+            Ok(())
+        })?;
         let columns: Vec<ArrayRef> = vec![Arc::new(levels.finish()), Arc::new(entries.finish())];
         Ok(Arc::new(StructArray::try_new(RESULT_FIELDS.clone(), columns, None)?))
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
         let groups = self.log.groups_of(emit_to);
-        let mut states = LargeBinaryBuilder::with_capacity(groups, 0);
-        let mut bytes = Vec::new();
-        self.log.take(emit_to, |rows| {
-            bytes.clear();
-            rows.iter().for_each(|row| log::encode(row.ts, row.mask, &mut bytes));
-            states.append_value(&bytes);
-        });
+        let bytes = match emit_to {
+            EmitTo::All => self.log.state_bytes(),
+            EmitTo::First(_) => 0,
+        };
+        let mut states = LargeBinaryBuilder::with_capacity(groups, bytes);
+        self.log.take(emit_to, |state| {
+            states.append_value(state);
+            Ok(())
+        })?;
         Ok(vec![Arc::new(states.finish())])
     }
 
     fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], total_num_groups: usize) -> Result<()> {
-        self.log.grow_to(total_num_groups)?;
+        self.log.grow_to(total_num_groups);
         let states = states_of(values)?;
         for (row, group) in group_indices.iter().enumerate() {
             if states.is_valid(row) {
                 log::decode(states.value(row), |ts, mask| self.log.push(*group, ts, mask))?;
             }
         }
-        Ok(())
+        self.log.check()
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], opt_filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
         let rows = values.first().map_or(0, |column| column.len());
-        let mut states = LargeBinaryBuilder::with_capacity(rows, rows * log::ENCODED_BYTES);
-        let mut bytes = Vec::with_capacity(log::ENCODED_BYTES);
+        let mut states = LargeBinaryBuilder::with_capacity(rows, rows * log::ENCODED_BYTES_MAX);
+        let mut bytes = [0; log::ENCODED_BYTES_MAX];
         let mut done = 0;
         self.selection.select(values, opt_filter, |row, ts, mask| {
             (done..row).for_each(|_| states.append_value([]));
-            bytes.clear();
-            log::encode(ts, mask, &mut bytes);
-            states.append_value(&bytes);
+            let len = log::encode(ts, mask, &mut bytes);
+            states.append_value(&bytes[..len]);
             done = row + 1;
         })?;
         (done..rows).for_each(|_| states.append_value([]));
@@ -270,7 +281,8 @@ impl GroupsAccumulator for FunnelGroups {
     }
 
     fn size(&self) -> usize {
-        size_of::<Self>() + self.log.memory_bytes() + self.evaluator.memory_bytes()
+        let rows = self.rows.capacity() * size_of::<Row>();
+        size_of::<Self>() + self.log.memory_bytes() + rows + self.evaluator.memory_bytes()
     }
 }
 
@@ -290,7 +302,7 @@ impl Accumulator for FunnelTotal {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        self.0.log.grow_to(1)?;
+        self.0.log.grow_to(1);
         ScalarValue::try_from_array(&self.0.evaluate(EmitTo::All)?, 0)
     }
 
@@ -299,7 +311,7 @@ impl Accumulator for FunnelTotal {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        self.0.log.grow_to(1)?;
+        self.0.log.grow_to(1);
         let columns = self.0.state(EmitTo::All)?;
         columns
             .iter()

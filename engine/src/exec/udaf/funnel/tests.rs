@@ -68,7 +68,7 @@ pub(super) fn evaluate(rule: FunnelRule, window_seconds: u32, steps: usize, even
     let mut rows: Vec<Row> = events
         .iter()
         .filter(|event| keeps(event.1))
-        .map(|(ts, mask)| Row::new(*ts, *mask))
+        .map(|(ts, mask)| Row { ts: *ts, mask: *mask })
         .collect();
     Evaluator::new(rule, window_seconds, steps).evaluate(&mut rows)
 }

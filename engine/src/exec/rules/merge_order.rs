@@ -4,16 +4,11 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use std::sync::Arc;
-
-/// The rule of the query engine that tells the scans below of a sort what the sort has seen so far. It ties both to each
-/// other, so nothing may replace a sort after it.
-const TIES_SORTS: &str = "FilterPushdown(Post)";
 
 /// Sorts the partitions below a merge by all that the merge orders by.
 ///
@@ -21,7 +16,7 @@ const TIES_SORTS: &str = "FilterPushdown(Post)";
 /// When a later rule moves columns out of the filter, the plan no longer knows that the key is constant, and its last check
 /// refuses the merge.
 #[derive(Debug)]
-struct MergeOrder;
+pub(super) struct MergeOrder;
 
 impl PhysicalOptimizerRule for MergeOrder {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
@@ -53,14 +48,6 @@ fn mended(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionP
         .with_preserve_partitioning(sort.preserve_partitioning());
     let sorted: Vec<Arc<dyn ExecutionPlan>> = vec![Arc::new(sort)];
     Ok(Transformed::yes(replace_children_if_necessary(plan, sorted)?))
-}
-
-/// The query engine's rules, with [`MergeOrder`] among them.
-pub fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    let mut rules = PhysicalOptimizer::new().rules;
-    let at = rules.iter().position(|rule| rule.name() == TIES_SORTS);
-    rules.insert(at.unwrap_or(rules.len()), Arc::new(MergeOrder));
-    rules
 }
 
 #[cfg(test)]

@@ -49,11 +49,3 @@ fn partitions_are_sorted_as_their_merge_needs() {
         assert_eq!((sort.fetch(), sort.preserve_partitioning()), (Some(4), true));
     }
 }
-
-#[test]
-fn the_rule_runs_before_sorts_are_tied_to_scans() {
-    let rules = rules();
-    let place = |name: &str| rules.iter().position(|rule| rule.name() == name).unwrap();
-    assert_eq!(place(MergeOrder.name()) + 1, place(TIES_SORTS));
-    assert_eq!(rules.len(), PhysicalOptimizer::new().rules.len() + 1);
-}

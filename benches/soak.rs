@@ -2,7 +2,9 @@
 //! Prints the slope of memory, the number of files and of open descriptors over time, and what the server counts of its
 //! memory, so that growth can be told from a part that fills up to its bound.
 //!
-//! Memory is anonymous memory: the pages of the binary are the system's cache of a file. They are shown beside it.
+//! Memory is anonymous memory: the pages of the binary are the system's cache of a file. They are shown beside it. It is taken
+//! under load, and again while no query runs for half a second: what a query holds for a moment may grow with the rows it has to
+//! read, up to the share of queries, but nothing of that may stay.
 //!
 //! `cargo bench --bench soak`; `TALLY_SOAK_SECONDS` (60), `TALLY_SOAK_EVENTS` a second (2,000), `TALLY_SOAK_QUERIES` a
 //! second (5).
@@ -27,6 +29,8 @@ use support::process::Process;
 use support::write_funnel;
 
 const BATCH: u64 = 50;
+/// How long no query runs before memory is looked at; the allocator gives free pages back after a tenth of a second.
+const REST: Duration = Duration::from_millis(500);
 /// What the queries ask of.
 const LATELY: &str = "from 5 minutes ago to now";
 
@@ -132,7 +136,10 @@ fn slope(points: &[(f64, f64)]) -> (f64, f64) {
 
 struct Sample {
     seconds: f64,
+    /// Under load, MiB.
     anonymous_mib: f64,
+    /// While no query runs, MiB.
+    at_rest_mib: f64,
     binary_mib: f64,
     /// What the server counts, MiB: ingest, queries, compaction, footers, kept answers.
     counted_mib: [f64; 5],
@@ -142,13 +149,49 @@ struct Sample {
     all: u64,
 }
 
-fn sample(server: &Process, folder: &Path, started: Instant) -> Sample {
+/// How the thread that asks is told to wait, and says that it does.
+#[derive(Default)]
+struct Rest {
+    is_wanted: AtomicBool,
+    is_asking: AtomicBool,
+}
+
+impl Rest {
+    /// Asks by `ask` unless a rest is wanted.
+    fn ask(&self, ask: impl FnOnce()) {
+        while self.is_wanted.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.is_asking.store(true, Ordering::SeqCst);
+        ask();
+        self.is_asking.store(false, Ordering::SeqCst);
+    }
+
+    /// Anonymous memory of the server in KiB when no query has run for [`REST`].
+    fn anonymous_kib(&self, server: &Process) -> u64 {
+        self.is_wanted.store(true, Ordering::SeqCst);
+        let mut since = Instant::now();
+        while since.elapsed() < REST {
+            std::thread::sleep(Duration::from_millis(5));
+            if self.is_asking.load(Ordering::SeqCst) {
+                since = Instant::now();
+            }
+        }
+        let (anonymous, _) = server.memory_parts_kib();
+        self.is_wanted.store(false, Ordering::SeqCst);
+        anonymous
+    }
+}
+
+fn sample(server: &Process, folder: &Path, rest: &Rest, started: Instant) -> Sample {
     let page = server.client().get("/metrics").text();
     let (anonymous, binary) = server.memory_parts_kib();
+    let at_rest = rest.anonymous_kib(server);
     let counted = COUNTED.map(|series| metric(&page, series) / f64::from(1 << 20));
     Sample {
         seconds: started.elapsed().as_secs_f64(),
         anonymous_mib: anonymous as f64 / 1024.0,
+        at_rest_mib: at_rest as f64 / 1024.0,
         binary_mib: binary as f64 / 1024.0,
         counted_mib: counted,
         descriptors: metric(&page, "process_open_fds"),
@@ -170,6 +213,7 @@ fn main() {
     let server = Process::start(folder.path(), &[("memory", "512MiB"), ("flush_interval_ms", "2000")]);
     let stop = AtomicBool::new(false);
     let [refused, failed, asked, slow, slowest_micros] = [const { AtomicU64::new(0) }; 5];
+    let rest = Rest::default();
     let started = Instant::now();
     let samples = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -192,23 +236,24 @@ fn main() {
             let client = server.client();
             at_rate(queries, &stop, |n| {
                 asked.fetch_add(1, Ordering::Relaxed);
-                let reply = client.load("shop", &query(n));
-                if reply.status != 200 {
-                    failed.fetch_add(1, Ordering::Relaxed);
-                }
+                rest.ask(|| {
+                    let reply = client.load("shop", &query(n));
+                    failed.fetch_add(u64::from(reply.status != 200), Ordering::Relaxed);
+                });
             });
         });
         let mut samples = Vec::new();
         let every = Duration::from_secs((seconds / 40).max(2));
         while started.elapsed() < Duration::from_secs(seconds) {
             std::thread::sleep(every);
-            let taken = sample(&server, folder.path(), started);
+            let taken = sample(&server, folder.path(), &rest, started);
             let slowest_ms = slowest_micros.swap(0, Ordering::Relaxed) / 1_000;
             println!(
-                "{:>6.0} s  memory {:>6.1} MiB (and {:.0} of the binary; counted {:.1?})  descriptors {:>4}  files: {:>4} in \
+                "{:>6.0} s  memory {:>6.1} MiB, {:>6.1} at rest (and {:.0} of the binary; counted {:.1?})  descriptors {:>4}  files: {:>4} in \
                  the table, {:>5} stored, {:>5} in all  slowest acknowledgement {slowest_ms} ms",
                 taken.seconds,
                 taken.anonymous_mib,
+                taken.at_rest_mib,
                 taken.binary_mib,
                 taken.counted_mib,
                 taken.descriptors,
@@ -222,12 +267,9 @@ fn main() {
         samples
     });
     let late = &samples[samples.len() / 2..];
-    let (per_hour, error) = slope(
-        &late
-            .iter()
-            .map(|s| (s.seconds / 3600.0, s.anonymous_mib))
-            .collect::<Vec<_>>(),
-    );
+    let growth =
+        |value: fn(&Sample) -> f64| slope(&late.iter().map(|s| (s.seconds / 3600.0, value(s))).collect::<Vec<_>>());
+    let ((per_hour, error), (rest_per_hour, rest_error)) = (growth(|s| s.anonymous_mib), growth(|s| s.at_rest_mib));
     let range = |value: fn(&Sample) -> f64| {
         let values = late.iter().map(value);
         (values.clone().fold(f64::MAX, f64::min), values.fold(f64::MIN, f64::max))
@@ -239,7 +281,10 @@ fn main() {
         refused.load(Ordering::Relaxed),
         slow.load(Ordering::Relaxed)
     );
-    println!("in the second half: memory grows by {per_hour:.1} MiB an hour, with a standard error of {error:.1}");
+    println!(
+        "in the second half: memory grows by {per_hour:.1} MiB an hour, with a standard error of {error:.1}; at rest by \
+         {rest_per_hour:.1}, {rest_error:.1}"
+    );
     println!(
         "  descriptors {:?}, files in the table {:?}",
         range(|s| s.descriptors),

@@ -42,7 +42,7 @@ fn from_env(name: &str, default: u64) -> u64 {
     })
 }
 
-/// One of the mix, no two alike; of one kind only if there is one.
+/// One of the mix, no two alike; of `kind`, or of each kind in turn.
 fn query(n: u64, kind: Option<u64>) -> Value {
     let filter = json!([{"member": "TrackedEvents.pageUrl", "operator": "notEquals", "values": [format!("x{n}")]}]);
     let dimensions: &[&str] = match kind.unwrap_or(n % KINDS) {
@@ -115,9 +115,8 @@ fn ask(client: &Client, n: u64, kind: Option<u64>) -> (u16, String) {
 
 /// Asks all of the mix, six at a time.
 fn ask_all(client: &Client, queries: u64) {
-    let kind = std::env::var("TALLY_MEMORY_KIND")
-        .is_ok()
-        .then(|| from_env("TALLY_MEMORY_KIND", 0));
+    // A number that is no kind means all of them.
+    let kind = Some(from_env("TALLY_MEMORY_KIND", KINDS)).filter(|kind| *kind < KINDS);
     let next = AtomicU64::new(0);
     let outcomes = Mutex::new(BTreeMap::<&str, u64>::new());
     let failures = Mutex::new(Vec::new());

@@ -1,11 +1,14 @@
-//! The rules that change physical plans: the query engine's own, and ours among them.
+//! The rules that change plans: ours, and the query engine's own around them.
 
 mod merge_order;
+mod null_in_lists;
 
 use super::udaf::funnel::OnePass;
+use datafusion::optimizer::AnalyzerRule;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use merge_order::MergeOrder;
+use null_in_lists::NullInLists;
 use std::sync::Arc;
 
 type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
@@ -16,8 +19,13 @@ const TIES_SORTS: &str = "FilterPushdown(Post)";
 /// The rule that deals rows out by what an operator needs together.
 const DEALS_ROWS: &str = "EnsureRequirements";
 
-/// All rules in their order.
-pub(super) fn all() -> Vec<Rule> {
+/// What follows the query engine's own rules for logical plans, before they are made simpler.
+pub(super) fn analyzer() -> Arc<dyn AnalyzerRule + Send + Sync> {
+    Arc::new(NullInLists)
+}
+
+/// All rules for physical plans in their order.
+pub(super) fn physical() -> Vec<Rule> {
     let mut rules = PhysicalOptimizer::new().rules;
     let ours: [(Rule, &str); 2] = [(Arc::new(OnePass), DEALS_ROWS), (Arc::new(MergeOrder), TIES_SORTS)];
     for (rule, before) in ours {
@@ -33,7 +41,7 @@ mod tests {
 
     #[test]
     fn each_of_our_rules_has_its_place() {
-        let rules = all();
+        let rules = physical();
         let place = |name: &str| rules.iter().position(|rule| rule.name() == name).unwrap();
         assert_eq!(place(MergeOrder.name()) + 1, place(TIES_SORTS));
         assert_eq!(place(OnePass.name()) + 1, place(DEALS_ROWS));

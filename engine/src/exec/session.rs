@@ -133,7 +133,8 @@ impl QuerySession {
             .build_arc()?;
         let threads = options.threads.max(1);
         let mut template = sql::base(config(threads))
-            .with_physical_optimizer_rules(rules::all())
+            .with_analyzer_rule(rules::analyzer())
+            .with_physical_optimizer_rules(rules::physical())
             .with_runtime_env(Arc::clone(&env))
             .build();
         sql::register(&mut template);

@@ -230,7 +230,7 @@ async fn in_a_session(random: &mut Random, rule: FunnelRule, users: &[Events], m
     // As the engine plans it, in one step, and as the query engine would, in two.
     let in_one_step = random.below(2) == 0;
     if in_one_step {
-        state = state.with_physical_optimizer_rules(crate::exec::rules::all());
+        state = state.with_physical_optimizer_rules(crate::exec::rules::physical());
     }
     let session = SessionContext::new_with_state(state.build());
     session.register_udaf(function());

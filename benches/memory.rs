@@ -211,7 +211,13 @@ fn main() {
     let is_filled = folder.join("data").exists();
     write_funnel(&folder.join("data").join("models"));
     let budget = format!("{budget_mib}MiB");
-    let mut server = Process::start(&folder, &[("memory", &budget), ("query_threads", "2")]);
+    // What is looked at is memory: each query may take the time it needs.
+    let settings = [
+        ("memory", budget.as_str()),
+        ("query_threads", "2"),
+        ("query_timeout", "30m"),
+    ];
+    let mut server = Process::start(&folder, &settings);
     let client = server.client();
     let seen = Seen::default();
     std::thread::scope(|scope| {

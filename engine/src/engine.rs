@@ -63,6 +63,8 @@ pub struct EngineOptions {
     pub sessions_padding: bool,
     /// Partitions a query runs in.
     pub query_threads: usize,
+    /// Time that a query has, its waiting for others included.
+    pub query_timeout: Duration,
     /// The source of time.
     pub clock: Arc<dyn Clock>,
 }
@@ -183,6 +185,7 @@ impl Engine {
             memory_bytes: budget.queries,
             footer_bytes: budget.footers,
             threads: options.query_threads,
+            timeout: options.query_timeout,
             spill_dir: is_locked.then(|| options.data_dir.join("spill")),
         })?;
         let tidy = tokio::spawn(tidy::run(Arc::downgrade(&shared), queries.footers().clone()));
@@ -270,12 +273,13 @@ impl Engine {
     pub async fn view(&self, project: &ProjectId) -> Result<ProjectView> {
         let project = self.shared.projects.get(project);
         let view = project.view(&self.shared.store, &self.shared.clock);
-        let deadline = Duration::from_secs(limits::QUERY_SECONDS_MAX);
-        let view = tokio::time::timeout(deadline, view).await.unwrap_or_else(|_| {
-            let text =
-                "the project's tables could not be opened in time: the object store is slow to answer; try again";
-            Err(Error::new(ErrorKind::Unavailable, text))
-        })?;
+        let view = tokio::time::timeout(self.options.query_timeout, view)
+            .await
+            .unwrap_or_else(|_| {
+                let text =
+                    "the project's tables could not be opened in time: the object store is slow to answer; try again";
+                Err(Error::new(ErrorKind::Unavailable, text))
+            })?;
         Ok(self.through_cache(view))
     }
 

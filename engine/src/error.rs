@@ -109,6 +109,14 @@ impl Error {
         self.kind
     }
 
+    /// Whether a query was refused memory, or room for what it spills.
+    pub fn is_out_of_memory(&self) -> bool {
+        use datafusion::error::DataFusionError;
+        let source = self.source.as_deref().and_then(|source| source.downcast_ref());
+        source
+            .is_some_and(|error: &DataFusionError| matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)))
+    }
+
     /// Whether the object store could not be reached, or failed in answering: what was asked may succeed later as it is.
     /// Refusals (a wrong key, a bucket that is not there) are no such failures.
     pub fn is_store_silent(&self) -> bool {
@@ -219,7 +227,14 @@ impl From<datafusion::error::DataFusionError> for Error {
             },
             _ => ErrorKind::Execution,
         };
-        let message = error.strip_backtrace();
+        let message = match error.find_root() {
+            // What the query engine says around it is about settings that nobody has here.
+            D::ResourcesExhausted(why) => format!(
+                "the query needs more memory than there is: ask for less (a shorter range, fewer dimensions) or give the \
+                 server more by `memory`; {why}"
+            ),
+            _ => error.strip_backtrace(),
+        };
         Error::new(kind, message).with_source(error)
     }
 }

@@ -1,5 +1,7 @@
 //! Every bound of the engine, with its unit in the name and the reason beside it.
 
+use std::time::Duration;
+
 /// Bytes of a rejected event that are kept: enough to see what it was, small enough that an attacker cannot fill a disk.
 pub const REJECTED_RAW_BYTES_MAX: usize = 16 * 1024;
 
@@ -42,8 +44,8 @@ pub const QUERY_WINDOW_ROWS_MAX: usize = 20_000_000;
 pub const QUERY_WINDOW_STEPS_MAX: usize = 1_000_000_000;
 /// Parts that a query with windows and multi-stage measures is split into: uses of uses can multiply.
 pub const QUERY_STAGES_MAX: usize = 200;
-/// A query's deadline in seconds.
-pub const QUERY_SECONDS_MAX: u64 = 60;
+/// Time that a query has, its waiting for others included, where nothing else is set.
+pub const QUERY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
 /// Steps of one funnel: an event's steps are the bits of a 32-bit integer, whose last bit is needed for something else.
 pub const FUNNEL_STEPS_MAX: usize = 31;

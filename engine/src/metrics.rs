@@ -112,6 +112,7 @@ metrics! {
     bytes_rejected "tally_table_bytes{table=\"rejected\"}" Gauge 1.0 "Bytes of those files.",
     queries_running "tally_queries_running" Gauge 1.0 "Queries that run now.",
     queries_waiting "tally_queries_waiting" Gauge 1.0 "Queries that wait for their turn.",
+    queries_alone "tally_queries_alone_total" Counter 1.0 "Queries that had too little memory beside others and ran once more alone.",
     memory_ingest "tally_memory_used_bytes{part=\"ingest\"}" Gauge 1.0 "Memory used of each part of the budget.",
     memory_queries "tally_memory_used_bytes{part=\"queries\"}" Gauge 1.0 "Memory used of each part of the budget.",
     memory_compaction "tally_memory_used_bytes{part=\"compaction\"}" Gauge 1.0 "Memory used of each part of the budget.",

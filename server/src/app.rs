@@ -225,6 +225,7 @@ fn engine_options(settings: &Settings, clock: Arc<dyn Clock>) -> engine::Result<
         disk_reserve: settings.disk_reserve,
         sessions_padding: settings.sessions_padding,
         query_threads: settings.query_threads,
+        query_timeout: settings.query_timeout,
         clock,
     })
 }

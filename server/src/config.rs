@@ -22,6 +22,7 @@ use engine::ingest::DiskReserve;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A value that must not appear in a log or an error: its `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -140,6 +141,8 @@ pub struct Settings {
     pub history_hours: u32,
     /// Threads that answer queries.
     pub query_threads: usize,
+    /// Time that a query has, its waiting for others included.
+    pub query_timeout: Duration,
     /// Time after which a client of a long query is told to ask again, in milliseconds.
     pub continue_wait_ms: u64,
     /// Rows of an answer whose query names no limit.

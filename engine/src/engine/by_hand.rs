@@ -3,6 +3,7 @@
 use super::{EngineOptions, Mode};
 use crate::clock::Clock;
 use crate::ingest::DiskReserve;
+use crate::limits;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ impl EngineOptions {
             disk_reserve: DiskReserve::Bytes(0),
             sessions_padding: false,
             query_threads: 1,
+            query_timeout: limits::QUERY_TIMEOUT_DEFAULT,
             clock,
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Waiting queries for each running one. More would only time out in the queue.
@@ -13,6 +13,8 @@ const WAITING_PER_RUNNING: usize = 16;
 pub struct Admission {
     running: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
+    /// Queries admitted so far.
+    admitted: Arc<AtomicU64>,
     running_max: usize,
     waiting_max: usize,
 }
@@ -21,6 +23,23 @@ pub struct Admission {
 #[derive(Debug)]
 pub struct Admitted {
     _permit: OwnedSemaphorePermit,
+    since: Since,
+}
+
+impl Admitted {
+    /// What is to be known later of who else ran meanwhile.
+    pub fn since(&self) -> Since {
+        self.since
+    }
+}
+
+/// The moment at which a query was admitted.
+#[derive(Debug, Clone, Copy)]
+pub struct Since {
+    /// Queries that had been admitted, this one included.
+    admitted: u64,
+    /// Whether others ran.
+    with_others: bool,
 }
 
 /// Counts one waiting query for as long as it lives.
@@ -39,6 +58,7 @@ impl Admission {
         Self {
             running: Arc::new(Semaphore::new(running_max)),
             waiting: Arc::new(AtomicUsize::new(0)),
+            admitted: Arc::new(AtomicU64::new(0)),
             running_max,
             waiting_max: running_max * WAITING_PER_RUNNING,
         }
@@ -62,10 +82,36 @@ impl Admission {
                 "{ahead} queries wait already; try again in a few seconds"
             )));
         }
-        let permit = Arc::clone(&self.running).acquire_owned().await;
+        self.place(1, waiting).await
+    }
+
+    /// Waits until no other query runs, and keeps all others waiting.
+    ///
+    /// # Errors
+    /// `Overloaded` when the engine closes.
+    pub async fn admit_alone(&self) -> Result<Admitted> {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        let waiting = Waiting(Arc::clone(&self.waiting));
+        self.place(self.running_max, waiting).await
+    }
+
+    /// Whether other queries ran while the one did that was admitted at `since`.
+    pub fn had_company(&self, since: Since) -> bool {
+        since.with_others || self.admitted.load(Ordering::Acquire) > since.admitted
+    }
+
+    async fn place(&self, places: usize, waiting: Waiting) -> Result<Admitted> {
+        let closing = |_| Error::overloaded("the engine is closing");
+        let count = u32::try_from(places).map_err(|_| Error::internal("more places than can be counted"))?;
+        let permit = Arc::clone(&self.running).acquire_many_owned(count).await;
+        let permit = permit.map_err(closing)?;
         drop(waiting);
-        let permit = permit.map_err(|_| Error::overloaded("the engine is closing"))?;
-        Ok(Admitted { _permit: permit })
+        let admitted = self.admitted.fetch_add(1, Ordering::AcqRel) + 1;
+        let with_others = self.counts().0 > places;
+        Ok(Admitted {
+            _permit: permit,
+            since: Since { admitted, with_others },
+        })
     }
 }
 
@@ -93,6 +139,28 @@ mod tests {
             waiter.await.unwrap().unwrap();
         }
         admission.admit().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_runs_alone_and_it_is_known_who_had_company() {
+        let admission = Admission::new(2);
+        let first = admission.admit().await.unwrap();
+        assert!(!admission.had_company(first.since()));
+        let second = admission.admit().await.unwrap();
+        assert!(admission.had_company(first.since()), "another came");
+        assert!(admission.had_company(second.since()), "another was there");
+        let mut alone = std::pin::pin!(admission.admit_alone());
+        assert!(futures::poll!(&mut alone).is_pending());
+        drop(first);
+        assert!(futures::poll!(&mut alone).is_pending(), "one still runs");
+        drop(second);
+        let alone = alone.await.unwrap();
+        let mut next = std::pin::pin!(admission.admit());
+        assert!(futures::poll!(&mut next).is_pending());
+        assert!(!admission.had_company(alone.since()));
+        drop(alone);
+        next.await.unwrap();
+        assert_eq!(admission.counts(), (0, 0));
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ pub mod admission;
 pub mod bucket;
 mod footers;
 mod piece;
+mod pool;
 mod prune;
 mod rules;
 pub mod session;

@@ -2,17 +2,17 @@
 
 mod statement;
 
-use super::admission::Admission;
+use super::admission::{Admission, Admitted};
 use super::bucket;
 use super::footers::{KeptFooters, Parsed};
 use super::piece;
+use super::pool::NeedPool;
 use super::rules;
 use super::table::{ProjectTable, store_url};
 use super::udaf::funnel;
 use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ingest::ProjectView;
-use crate::limits;
 use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::project::ProjectId;
@@ -26,7 +26,6 @@ use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFacto
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::cache::cache_manager::CacheManagerConfig;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{LogicalPlan, TableSource};
@@ -37,6 +36,7 @@ use parking_lot::Mutex;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Models kept compiled. A project with files of its own has its own model, so this is the number of such projects whose
@@ -49,6 +49,13 @@ const STACK_BYTES: usize = 16 * 1024 * 1024;
 const QUERY_BYTES_WORTHWHILE: usize = 48 * 1024 * 1024;
 /// Columns of conditions that a scan keeps decoded, for each partition of a query; no pool counts them.
 const PREDICATE_CACHE_BYTES: usize = 8 * 1024 * 1024;
+/// The part of the memory of queries, as a divisor, that a sort keeps for its merges, for each partition of it; all sorts that
+/// run at once ask for theirs before they begin.
+const SORT_RESERVE_PART: usize = 32;
+/// Least memory that a sort keeps for its merges, bytes.
+const SORT_RESERVE_BYTES_MIN: usize = 1024 * 1024;
+/// Most of it, bytes: what the query engine takes by itself.
+const SORT_RESERVE_BYTES_MAX: usize = 10 * 1024 * 1024;
 /// Bytes of spilled data on disk.
 const SPILL_BYTES_MAX: u64 = 32 * 1024 * 1024 * 1024;
 
@@ -61,6 +68,8 @@ pub struct SessionOptions {
     pub footer_bytes: usize,
     /// Threads that run queries, and partitions of each.
     pub threads: usize,
+    /// Time that a query has, its waiting for others included.
+    pub timeout: Duration,
     /// Folder for what queries spill, made and emptied at start; without it the system's folder for temporary files.
     pub spill_dir: Option<PathBuf>,
 }
@@ -86,6 +95,9 @@ fn emptied(folder: PathBuf) -> Result<PathBuf> {
 pub struct QuerySession {
     runtime: Option<tokio::runtime::Runtime>,
     admission: Admission,
+    timeout: Duration,
+    /// Queries that ran once more, alone.
+    repeated: AtomicU64,
     shared: Arc<Shared>,
 }
 
@@ -103,6 +115,7 @@ impl std::fmt::Debug for Shared {
 }
 
 /// What one query works on.
+#[derive(Clone)]
 struct Job {
     project: ProjectId,
     view: ProjectView,
@@ -127,12 +140,12 @@ impl QuerySession {
             None => spill,
         };
         let env = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(options.memory_bytes)))
+            .with_memory_pool(Arc::new(NeedPool::new(options.memory_bytes)))
             .with_disk_manager_builder(spill)
             .with_cache_manager(caches)
             .build_arc()?;
         let threads = options.threads.max(1);
-        let mut template = sql::base(config(threads))
+        let mut template = sql::base(config(threads, options.memory_bytes))
             .with_analyzer_rule(rules::analyzer())
             .with_physical_optimizer_rules(rules::physical())
             .with_runtime_env(Arc::clone(&env))
@@ -152,6 +165,8 @@ impl QuerySession {
         Ok(Self {
             runtime: Some(runtime),
             admission: Admission::new(at_once(threads, options.memory_bytes)),
+            timeout: options.timeout,
+            repeated: AtomicU64::new(0),
             shared: Arc::new(Shared {
                 env,
                 footers,
@@ -182,7 +197,11 @@ impl QuerySession {
             now,
         };
         let shared = Arc::clone(&self.shared);
-        self.run(async move { shared.answer(job).await }).await
+        self.run(move || {
+            let (shared, job) = (Arc::clone(&shared), job.clone());
+            async move { shared.answer(job).await }
+        })
+        .await
     }
 
     /// The plan of `query` as SQL where it can be written so, else as an outline.
@@ -190,11 +209,14 @@ impl QuerySession {
     /// # Errors
     /// As [`QuerySession::query`].
     pub async fn explain(&self, model: Arc<Model>, query: &Query) -> Result<String> {
-        let (shared, query) = (Arc::clone(&self.shared), query.clone());
-        self.run(async move {
-            let compiled = shared.compiled(model);
-            let planned = plan::plan(&query, &compiled, &shared.template)?;
-            Ok(shown::text(&planned.plan))
+        let (shared, query) = (&self.shared, query.clone());
+        self.run(move || {
+            let (shared, model, query) = (Arc::clone(shared), Arc::clone(&model), query.clone());
+            async move {
+                let compiled = shared.compiled(model);
+                let planned = plan::plan(&query, &compiled, &shared.template)?;
+                Ok(shown::text(&planned.plan))
+            }
         })
         .await
     }
@@ -210,38 +232,59 @@ impl QuerySession {
         let (running, waiting) = self.admission.counts();
         metrics.queries_running.set(running as u64);
         metrics.queries_waiting.set(waiting as u64);
+        metrics.queries_alone.set(self.repeated.load(Ordering::Relaxed));
         metrics.memory_queries.set(env.memory_pool.reserved() as u64);
         metrics.spill_bytes.set(env.disk_manager.used_disk_space());
         metrics.memory_footers.set(self.shared.footers.memory_bytes() as u64);
     }
 
-    /// Runs a future on the query threads, bounded in number and time.
-    async fn run<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-        let Some(runtime) = &self.runtime else {
-            return Err(Error::overloaded("the engine is closing"));
-        };
-        let deadline = Duration::from_secs(limits::QUERY_SECONDS_MAX);
-        let timed = tokio::time::timeout(deadline, async {
+    /// Runs a query on the query threads, bounded in number and time. What had too little memory beside others is run once
+    /// more, alone: nobody is refused because of who else asks.
+    async fn run<T, F>(&self, work: impl Fn() -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let timed = tokio::time::timeout(self.timeout, async {
             let admitted = self.admission.admit().await?;
-            let work = AssertUnwindSafe(async move {
-                let done = work.await;
-                drop(admitted);
-                done
-            });
-            let mut task = Stopped(runtime.spawn(work.catch_unwind()));
-            match (&mut task.0).await {
-                Ok(Ok(done)) => done,
-                Ok(Err(panic)) => Err(Error::internal(format!(
-                    "a query panicked: {}",
-                    panic_text(panic.as_ref())
-                ))),
-                Err(error) => Err(Error::internal(format!("a query was lost: {error}"))),
+            let since = admitted.since();
+            match self.run_admitted(admitted, work()).await {
+                Err(error) if error.is_out_of_memory() && self.admission.had_company(since) => {
+                    let alone = self.admission.admit_alone().await?;
+                    self.repeated.fetch_add(1, Ordering::Relaxed);
+                    self.run_admitted(alone, work()).await
+                }
+                done => done,
             }
         });
         timed.await.unwrap_or_else(|_| {
-            let message = format!("the query took longer than {} seconds", limits::QUERY_SECONDS_MAX);
+            let message = format!("the query took longer than {} seconds", self.timeout.as_secs());
             Err(Error::new(ErrorKind::Timeout, message))
         })
+    }
+
+    async fn run_admitted<T: Send + 'static>(
+        &self,
+        admitted: Admitted,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let Some(runtime) = &self.runtime else {
+            return Err(Error::overloaded("the engine is closing"));
+        };
+        let work = AssertUnwindSafe(async move {
+            let done = work.await;
+            drop(admitted);
+            done
+        });
+        let mut task = Stopped(runtime.spawn(work.catch_unwind()));
+        match (&mut task.0).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(panic)) => Err(Error::internal(format!(
+                "a query panicked: {}",
+                panic_text(panic.as_ref())
+            ))),
+            Err(error) => Err(Error::internal(format!("a query was lost: {error}"))),
+        }
     }
 }
 
@@ -276,7 +319,7 @@ fn at_once(threads: usize, memory_bytes: usize) -> usize {
 }
 
 /// Settings of every query.
-fn config(threads: usize) -> SessionConfig {
+fn config(threads: usize, memory_bytes: usize) -> SessionConfig {
     let mut config = SessionConfig::new()
         .with_target_partitions(threads)
         .with_information_schema(false)
@@ -285,6 +328,8 @@ fn config(threads: usize) -> SessionConfig {
         .with_collect_statistics(true)
         .with_prefer_existing_sort(true);
     let options = config.options_mut();
+    options.execution.sort_spill_reservation_bytes =
+        (memory_bytes / SORT_RESERVE_PART).clamp(SORT_RESERVE_BYTES_MIN, SORT_RESERVE_BYTES_MAX);
     options.execution.parquet.pushdown_filters = true;
     options.execution.parquet.reorder_filters = true;
     options.execution.parquet.max_predicate_cache_size = Some(PREDICATE_CACHE_BYTES);

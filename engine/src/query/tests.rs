@@ -33,6 +33,7 @@ impl Fixture {
                 footer_bytes: 1 << 20,
                 spill_dir: None,
                 threads: 2,
+                timeout: crate::limits::QUERY_TIMEOUT_DEFAULT,
             })
             .unwrap(),
             model: model(yaml),

@@ -4,6 +4,7 @@ use super::Secret;
 use engine::ingest::DiskReserve;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
+use std::time::Duration;
 
 const MIB: u64 = 1024 * 1024;
 /// Least memory a share gives: below it the buffer and a query no longer fit side by side.
@@ -36,6 +37,23 @@ pub(super) fn positive<T: FromStr + PartialEq + Default>(text: &str) -> Parsed<T
         return Err("it must be at least 1".to_owned());
     }
     Ok(value)
+}
+
+/// Seconds of `90`, `90s`, `10m` or `1h`, which is the most: nobody waits longer, and what a query holds is held as long.
+pub(super) fn query_timeout(text: &str) -> Parsed<Duration> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(['s', 'm', 'h']);
+    let unit = match text.get(digits.len()..) {
+        Some("" | "s") => Some(1),
+        Some("m") => Some(60),
+        Some("h") => Some(3600),
+        _ => None,
+    };
+    let seconds = number::<u64>(digits).ok().zip(unit);
+    let seconds = seconds.and_then(|(count, unit)| count.checked_mul(unit));
+    let seconds = seconds.filter(|seconds| (1..=3600).contains(seconds));
+    let seconds = seconds.ok_or_else(|| "write a time such as `90s` or `10m`, from 1s to 1h".to_owned())?;
+    Ok(Duration::from_secs(seconds))
 }
 
 /// Days of `400` or `400d`.

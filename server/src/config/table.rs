@@ -1,8 +1,8 @@
 //! The one table of settings.
 
 use super::parse::{
-    base_path, days, disk_reserve, flag, http_url, list, memory, non_empty, number, optional, pairs, positive, size,
-    socket_address, store_url,
+    base_path, days, disk_reserve, flag, http_url, list, memory, non_empty, number, optional, pairs, positive,
+    query_timeout, size, socket_address, store_url,
 };
 use super::{LogFormat, Secret, Settings, Wal};
 use crate::auth::Scope;
@@ -80,6 +80,7 @@ impl Settings {
             retention_days: None,
             history_hours: 0,
             query_threads: 1,
+            query_timeout: engine::limits::QUERY_TIMEOUT_DEFAULT,
             continue_wait_ms: 0,
             query_limit_rows_default: 0,
             query_limit_rows_max: 0,
@@ -274,6 +275,10 @@ settings! {
         };
         Ok(())
     };
+
+    "query_timeout", ["TALLY_QUERY_TIMEOUT", "CUBEJS_DB_QUERY_TIMEOUT"], "60s", "TIME", false,
+    "Time that a query has, its waiting for other queries included: `90s` or `10m`; a number alone means seconds. A query that takes longer is ended with 504. At most 1 hour.",
+    |s, v| { s.query_timeout = query_timeout(v)?; Ok(()) };
 
     "continue_wait_ms", ["TALLY_CONTINUE_WAIT_MS"], "10000", "MILLISECONDS", false,
     "Time after which a client of a long query reads `Continue wait` and asks again, as Cube's clients do. Shorter than the patience of the proxies between.",

@@ -102,6 +102,23 @@ fn sizes_and_shares_of_memory() {
 }
 
 #[test]
+fn the_time_of_a_query_is_in_seconds_minutes_or_an_hour() {
+    for (text, seconds) in [("90", 90), ("90s", 90), (" 10m ", 600), ("1h", 3600), ("1s", 1)] {
+        assert_eq!(
+            parse::query_timeout(text).map(|time| time.as_secs()),
+            Ok(seconds),
+            "{text}"
+        );
+    }
+    for wrong in ["", "0", "10ms", "2h", "3601", "-1s", "m", "99999999999999999999h"] {
+        assert!(
+            parse::query_timeout(wrong).unwrap_err().contains("from 1s to 1h"),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
 fn a_disk_reserve_is_a_share_a_size_or_nothing() {
     use engine::ingest::DiskReserve::{Bytes, Share};
     for (text, reserve) in [

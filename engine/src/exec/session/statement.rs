@@ -23,26 +23,10 @@ impl QuerySession {
         asked: &Asked,
         now: Micros,
     ) -> Result<SqlAnswer> {
-        let (shared, asked, project) = (Arc::clone(&self.shared), asked.clone(), project.clone());
-        self.run(async move {
-            let as_of = view.as_of;
-            let state = shared.state(now);
-            let compiled = shared.compiled(model);
-            let planned = sql_api::plan(&asked, &compiled, &state, now)?;
-            let (columns, reads_clock) = (planned.columns(), planned.reads_clock);
-            let rows = match planned.plan {
-                Some(plan) => {
-                    let bound = Bound::new(&shared, project, view)?;
-                    bound.run(&state, plan).await.map_err(plain)?
-                }
-                None => Vec::new(),
-            };
-            Ok(SqlAnswer {
-                columns,
-                rows,
-                as_of,
-                reads_clock,
-            })
+        self.run(|| {
+            let (shared, model, asked) = (Arc::clone(&self.shared), Arc::clone(&model), asked.clone());
+            let (project, view) = (project.clone(), view.clone());
+            async move { shared.sql_answer(project, view, model, &asked, now).await }
         })
         .await
     }
@@ -52,12 +36,43 @@ impl QuerySession {
     /// # Errors
     /// As [`QuerySession::sql`].
     pub async fn sql_plan(&self, model: Arc<Model>, asked: &Asked, now: Micros) -> Result<SqlPlan> {
-        let (shared, asked) = (Arc::clone(&self.shared), asked.clone());
-        self.run(async move { shared.sql_plan(model, &asked, now) }).await
+        self.run(|| {
+            let (shared, model, asked) = (Arc::clone(&self.shared), Arc::clone(&model), asked.clone());
+            async move { shared.sql_plan(model, &asked, now) }
+        })
+        .await
     }
 }
 
 impl Shared {
+    async fn sql_answer(
+        &self,
+        project: ProjectId,
+        view: ProjectView,
+        model: Arc<Model>,
+        asked: &Asked,
+        now: Micros,
+    ) -> Result<SqlAnswer> {
+        let as_of = view.as_of;
+        let state = self.state(now);
+        let compiled = self.compiled(model);
+        let planned = sql_api::plan(asked, &compiled, &state, now)?;
+        let (columns, reads_clock) = (planned.columns(), planned.reads_clock);
+        let rows = match planned.plan {
+            Some(plan) => {
+                let bound = Bound::new(self, project, view)?;
+                bound.run(&state, plan).await.map_err(plain)?
+            }
+            None => Vec::new(),
+        };
+        Ok(SqlAnswer {
+            columns,
+            rows,
+            as_of,
+            reads_clock,
+        })
+    }
+
     fn sql_plan(&self, model: Arc<Model>, asked: &Asked, now: Micros) -> Result<SqlPlan> {
         let compiled = self.compiled(model);
         let planned = sql_api::plan(asked, &compiled, &self.state(now), now)?;

@@ -3,6 +3,7 @@ use crate::clock::FixedClock;
 use crate::engine::{Engine, EngineOptions};
 use crate::event::{Column, Event};
 use crate::ingest::Batch;
+use crate::limits;
 use crate::query::tests::{parse, samples};
 use datafusion::logical_expr::LogicalPlanBuilder;
 use serde_json::json;
@@ -167,6 +168,7 @@ async fn a_project_never_sees_another() {
         footer_bytes: 1 << 20,
         spill_dir: None,
         threads: 1,
+        timeout: limits::QUERY_TIMEOUT_DEFAULT,
     })
     .unwrap();
     let bound = Bound::new(&session.shared, full.clone(), engine.view(&full).await.unwrap()).unwrap();
@@ -213,6 +215,7 @@ async fn files_are_chosen_from_the_log() {
         footer_bytes: 1 << 20,
         spill_dir: None,
         threads: 2,
+        timeout: limits::QUERY_TIMEOUT_DEFAULT,
     })
     .unwrap();
     let bound = Bound::new(&session.shared, project.clone(), view).unwrap();
@@ -251,12 +254,96 @@ async fn a_panic_is_an_error_and_the_next_query_runs() {
         footer_bytes: 1 << 20,
         spill_dir: None,
         threads: 1,
+        timeout: limits::QUERY_TIMEOUT_DEFAULT,
     })
     .unwrap();
-    let error = session.run::<()>(async { panic!("broken {}", 1) }).await.unwrap_err();
+    let error = session
+        .run(|| async { panic!("broken {}", 1) as Result<()> })
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal);
     assert!(error.message().contains("broken 1"));
-    assert_eq!(session.run(async { Ok(1) }).await.unwrap(), 1);
+    assert_eq!(session.run(|| async { Ok(1) }).await.unwrap(), 1);
+}
+
+fn out_of_memory() -> Error {
+    datafusion::error::DataFusionError::ResourcesExhausted("no".to_owned()).into()
+}
+
+#[tokio::test]
+async fn what_has_too_little_memory_beside_others_runs_alone() {
+    let session = QuerySession::new(SessionOptions {
+        memory_bytes: 2 * QUERY_BYTES_WORTHWHILE,
+        footer_bytes: 1 << 20,
+        spill_dir: None,
+        threads: 2,
+        timeout: crate::limits::QUERY_TIMEOUT_DEFAULT,
+    })
+    .unwrap();
+    let (is_refused, go_on) = (tokio::sync::Notify::new(), tokio::sync::Notify::new());
+    let (is_refused, go_on) = (Arc::new(is_refused), Arc::new(go_on));
+    let beside = session.run(|| {
+        let go_on = Arc::clone(&go_on);
+        async move {
+            go_on.notified().await;
+            Ok(())
+        }
+    });
+    let runs = Arc::new(AtomicU64::new(0));
+    let admission = session.admission.clone();
+    let large = session.run(|| {
+        let (is_refused, runs, admission) = (Arc::clone(&is_refused), Arc::clone(&runs), admission.clone());
+        async move {
+            if runs.fetch_add(1, Ordering::SeqCst) == 0 {
+                is_refused.notify_one();
+                return Err(out_of_memory());
+            }
+            Ok(admission.counts())
+        }
+    });
+    let release = async {
+        is_refused.notified().await;
+        go_on.notify_one();
+    };
+    let (beside, large, ()) = tokio::join!(beside, large, release);
+    beside.unwrap();
+    // All places are taken, and nobody else waits or runs.
+    assert_eq!(large.unwrap(), (2, 0));
+    assert_eq!(runs.load(Ordering::SeqCst), 2);
+    assert_eq!(session.repeated.load(Ordering::SeqCst), 1);
+
+    let alone = session.run(|| {
+        runs.fetch_add(1, Ordering::SeqCst);
+        async { Err(out_of_memory()) as Result<()> }
+    });
+    let refused = alone.await.unwrap_err();
+    assert!(refused.is_out_of_memory() && refused.kind() == ErrorKind::Overloaded);
+    assert!(refused.message().contains("more by `memory`; no"), "{refused}");
+    assert_eq!(runs.load(Ordering::SeqCst), 3, "again would end the same");
+}
+
+#[tokio::test]
+async fn a_query_is_ended_when_its_time_is_over() {
+    let session = QuerySession::new(SessionOptions {
+        memory_bytes: 64 << 20,
+        footer_bytes: 1 << 20,
+        spill_dir: None,
+        threads: 1,
+        timeout: Duration::from_millis(20),
+    })
+    .unwrap();
+    let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+    let sender = Mutex::new(Some(sender));
+    let endless = session.run(|| {
+        let held = sender.lock().take();
+        async move {
+            futures::future::pending::<()>().await;
+            drop(held);
+            Ok(())
+        }
+    });
+    assert_eq!(endless.await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert!(receiver.await.is_err(), "the query's future is dropped");
 }
 
 #[tokio::test]
@@ -266,12 +353,18 @@ async fn dropping_the_answer_stops_the_query() {
         footer_bytes: 1 << 20,
         spill_dir: None,
         threads: 1,
+        timeout: limits::QUERY_TIMEOUT_DEFAULT,
     })
     .unwrap();
     let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
-    let endless = session.run::<()>(async move {
-        let _held = sender;
-        futures::future::pending().await
+    let sender = Mutex::new(Some(sender));
+    let endless = session.run(|| {
+        let held = sender.lock().take();
+        async move {
+            futures::future::pending::<()>().await;
+            drop(held);
+            Ok(())
+        }
     });
     assert!(tokio::time::timeout(Duration::from_millis(50), endless).await.is_err());
     assert!(receiver.await.is_err(), "the query's future is dropped");

@@ -1,11 +1,11 @@
 //! The aggregate as the engine drives it: in batches, partitions, partial states and early hand-outs.
 
 use super::*;
+use crate::exec::pool::NeedPool;
 use arrow::array::{Int32Array, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::Schema;
 use arrow::record_batch::RecordBatch;
 use datafusion::datasource::MemTable;
-use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::{col, lit};
@@ -221,7 +221,7 @@ async fn in_a_session(random: &mut Random, rule: FunnelRule, users: &[Events], m
         .with_batch_size(usize::try_from(1 + random.below(200)).unwrap());
     let mut runtime = RuntimeEnvBuilder::new();
     if let Some(bytes) = memory {
-        runtime = runtime.with_memory_pool(Arc::new(FairSpillPool::new(bytes)));
+        runtime = runtime.with_memory_pool(Arc::new(NeedPool::new(bytes)));
     }
     let mut state = SessionStateBuilder::new()
         .with_config(config)
@@ -298,6 +298,42 @@ async fn a_small_memory_pool_spills_and_loses_nothing() {
     users.retain(|events| !events.is_empty());
     let found = in_a_session(&mut random, FunnelRule::Strict, &users, Some(3 << 20)).await;
     assert_eq!(found, expected(FunnelRule::Strict, &users));
+}
+
+#[tokio::test]
+async fn other_aggregates_keep_their_two_steps() {
+    let state = SessionStateBuilder::new()
+        .with_config(SessionConfig::new().with_target_partitions(2))
+        .with_default_features()
+        .with_physical_optimizer_rules(crate::exec::rules::physical());
+    let session = SessionContext::new_with_state(state.build());
+    session.register_udaf(function());
+    let fields = vec![
+        Field::new("visitor_id", DataType::Utf8, false),
+        Field::new(
+            "ts",
+            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            false,
+        ),
+        Field::new("steps", DataType::Int32, false),
+    ];
+    let table = MemTable::try_new(Arc::new(Schema::new(fields)), vec![vec![], vec![]]).unwrap();
+    session.register_table("events", Arc::new(table)).unwrap();
+    let funnel = format!("funnel('ordered', {WINDOW}, {STEPS}, ts, steps)");
+    let cases = [
+        (funnel.clone(), false),
+        ("count(*)".to_owned(), true),
+        (format!("{funnel}, count(*)"), true),
+        (format!("{funnel}, min(ts)"), true),
+    ];
+    for (asked, has_two) in cases {
+        let sql = format!("SELECT visitor_id, {asked} FROM events GROUP BY visitor_id");
+        let plan = session.sql(&sql).await.unwrap().create_physical_plan().await.unwrap();
+        let shown = datafusion::physical_plan::displayable(plan.as_ref())
+            .indent(false)
+            .to_string();
+        assert_eq!(shown.contains("mode=Partial"), has_two, "{asked}: {shown}");
+    }
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ mod tests;
 
 pub use layers::{Layers, Origin, Problem, Resolved, SettingFlags};
 pub use network::IpNetwork;
-pub(crate) use parse::days;
+pub(crate) use parse::{days, duration};
 pub use table::{SETTINGS, Setting};
 
 use crate::auth::Scope;

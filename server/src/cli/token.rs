@@ -3,7 +3,7 @@
 use super::output::{say, say_error};
 use super::{Context, Failed, Outcome};
 use crate::auth::{Projects, Secrets, jwt};
-use crate::config::Settings;
+use crate::config::{Settings, duration};
 use clap::Args;
 use engine::ProjectId;
 use engine::clock::{Clock, SystemClock};
@@ -18,7 +18,7 @@ pub(super) struct Options {
     #[arg(long, short)]
     project: Option<String>,
     /// How long it is valid: 90s, 15m, 12h, 30d
-    #[arg(long, default_value = "30d", value_name = "TIME", value_parser = duration)]
+    #[arg(long, default_value = "30d", value_name = "TIME", value_parser = ttl)]
     ttl: Duration,
 }
 
@@ -77,22 +77,12 @@ pub(super) fn only_project(projects: &Projects, settings: &Settings) -> Result<P
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "write a number and s, m, h or d, such as `12h`".to_owned();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match text.get(digits.len()..) {
-        Some("s") => 1,
-        Some("m") => 60,
-        Some("h") => 3600,
-        Some("d") => 86_400,
-        _ => return Err(wrong()),
-    };
-    let count: u64 = digits.parse().map_err(|_| wrong())?;
-    let duration = Duration::from_secs(count.checked_mul(unit).ok_or_else(wrong)?);
-    if duration.is_zero() || duration > TTL_MAX {
+fn ttl(text: &str) -> Result<Duration, String> {
+    let ttl = duration(text).ok_or("write a number and s, m, h or d, such as `12h`")?;
+    if ttl.is_zero() || ttl > TTL_MAX {
         return Err("it must be from 1s to 3650d".to_owned());
     }
-    Ok(duration)
+    Ok(ttl)
 }
 
 #[cfg(test)]
@@ -101,10 +91,10 @@ mod tests {
 
     #[test]
     fn durations() {
-        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("12h"), Ok(Duration::from_secs(43_200)));
+        assert_eq!(ttl("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(ttl("12h"), Ok(Duration::from_secs(43_200)));
         for wrong in ["", "5", "h", "-1s", "0s", "4000d", "1w", "99999999999999999999d"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
+            assert!(ttl(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -39,21 +39,26 @@ pub(super) fn positive<T: FromStr + PartialEq + Default>(text: &str) -> Parsed<T
     Ok(value)
 }
 
-/// Seconds of `90`, `90s`, `10m` or `1h`, which is the most: nobody waits longer, and what a query holds is held as long.
+/// A number and `s`, `m`, `h` or `d`, such as `12h`.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text.get(digits.len()..) {
+        Some("s") => 1,
+        Some("m") => 60,
+        Some("h") => 3600,
+        Some("d") => 86_400,
+        _ => return None,
+    };
+    let count: u64 = digits.parse().ok()?;
+    count.checked_mul(unit).map(Duration::from_secs)
+}
+
+/// `90`, `90s`, `10m` or `1h`, which is the most: nobody waits longer, and what a query holds is held as long.
 pub(super) fn query_timeout(text: &str) -> Parsed<Duration> {
     let text = text.trim();
-    let digits = text.trim_end_matches(['s', 'm', 'h']);
-    let unit = match text.get(digits.len()..) {
-        Some("" | "s") => Some(1),
-        Some("m") => Some(60),
-        Some("h") => Some(3600),
-        _ => None,
-    };
-    let seconds = number::<u64>(digits).ok().zip(unit);
-    let seconds = seconds.and_then(|(count, unit)| count.checked_mul(unit));
-    let seconds = seconds.filter(|seconds| (1..=3600).contains(seconds));
-    let seconds = seconds.ok_or_else(|| "write a time such as `90s` or `10m`, from 1s to 1h".to_owned())?;
-    Ok(Duration::from_secs(seconds))
+    let time = duration(text).or_else(|| number(text).ok().map(Duration::from_secs));
+    let time = time.filter(|time| (1..=3600).contains(&time.as_secs()));
+    time.ok_or_else(|| "write a time such as `90s` or `10m`, from 1s to 1h".to_owned())
 }
 
 /// Days of `400` or `400d`.

@@ -17,6 +17,32 @@ fn options(folder: &std::path::Path, models: &std::path::Path) -> EngineOptions 
     }
 }
 
+fn session_of(memory_bytes: usize, threads: usize, timeout: Duration) -> QuerySession {
+    QuerySession::new(SessionOptions {
+        memory_bytes,
+        footer_bytes: 1 << 20,
+        spill_dir: None,
+        threads,
+        timeout,
+    })
+    .unwrap()
+}
+
+/// A query that never ends, until it is dropped: then the receiver is told.
+fn endless(session: &QuerySession) -> (impl Future<Output = Result<()>>, tokio::sync::oneshot::Receiver<()>) {
+    let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+    let sender = Mutex::new(Some(sender));
+    let query = session.run(move || {
+        let held = sender.lock().take();
+        async move {
+            futures::future::pending::<()>().await;
+            drop(held);
+            Ok(())
+        }
+    });
+    (query, receiver)
+}
+
 struct Opened {
     engine: Arc<Engine>,
     _folders: (tempfile::TempDir, tempfile::TempDir),
@@ -163,14 +189,7 @@ async fn a_project_never_sees_another() {
     );
     assert_eq!(ask(engine, &empty, count).await, [[Cell::Number("0".to_owned())]]);
 
-    let session = QuerySession::new(SessionOptions {
-        memory_bytes: 64 << 20,
-        footer_bytes: 1 << 20,
-        spill_dir: None,
-        threads: 1,
-        timeout: limits::QUERY_TIMEOUT_DEFAULT,
-    })
-    .unwrap();
+    let session = session_of(64 << 20, 1, limits::QUERY_TIMEOUT_DEFAULT);
     let bound = Bound::new(&session.shared, full.clone(), engine.view(&full).await.unwrap()).unwrap();
     let unbound = tables::scan(tables::EVENTS).unwrap().build().unwrap();
     let state = session.shared.state(0);
@@ -210,14 +229,7 @@ async fn files_are_chosen_from_the_log() {
     engine.flush().await.unwrap();
     let view = engine.view(&project).await.unwrap();
     assert_eq!(view.events.files.len(), 5, "one file a day");
-    let session = QuerySession::new(SessionOptions {
-        memory_bytes: 64 << 20,
-        footer_bytes: 1 << 20,
-        spill_dir: None,
-        threads: 2,
-        timeout: limits::QUERY_TIMEOUT_DEFAULT,
-    })
-    .unwrap();
+    let session = session_of(64 << 20, 2, limits::QUERY_TIMEOUT_DEFAULT);
     let bound = Bound::new(&session.shared, project.clone(), view).unwrap();
     let state = session.shared.state(0);
     let (_, source) = bound.sources.first().unwrap();
@@ -249,14 +261,7 @@ async fn files_are_chosen_from_the_log() {
 
 #[tokio::test]
 async fn a_panic_is_an_error_and_the_next_query_runs() {
-    let session = QuerySession::new(SessionOptions {
-        memory_bytes: 64 << 20,
-        footer_bytes: 1 << 20,
-        spill_dir: None,
-        threads: 1,
-        timeout: limits::QUERY_TIMEOUT_DEFAULT,
-    })
-    .unwrap();
+    let session = session_of(64 << 20, 1, limits::QUERY_TIMEOUT_DEFAULT);
     let error = session
         .run(|| async { panic!("broken {}", 1) as Result<()> })
         .await
@@ -272,14 +277,7 @@ fn out_of_memory() -> Error {
 
 #[tokio::test]
 async fn what_has_too_little_memory_beside_others_runs_alone() {
-    let session = QuerySession::new(SessionOptions {
-        memory_bytes: 2 * QUERY_BYTES_WORTHWHILE,
-        footer_bytes: 1 << 20,
-        spill_dir: None,
-        threads: 2,
-        timeout: crate::limits::QUERY_TIMEOUT_DEFAULT,
-    })
-    .unwrap();
+    let session = session_of(2 * QUERY_BYTES_WORTHWHILE, 2, limits::QUERY_TIMEOUT_DEFAULT);
     let (is_refused, go_on) = (tokio::sync::Notify::new(), tokio::sync::Notify::new());
     let (is_refused, go_on) = (Arc::new(is_refused), Arc::new(go_on));
     let beside = session.run(|| {
@@ -324,48 +322,16 @@ async fn what_has_too_little_memory_beside_others_runs_alone() {
 
 #[tokio::test]
 async fn a_query_is_ended_when_its_time_is_over() {
-    let session = QuerySession::new(SessionOptions {
-        memory_bytes: 64 << 20,
-        footer_bytes: 1 << 20,
-        spill_dir: None,
-        threads: 1,
-        timeout: Duration::from_millis(20),
-    })
-    .unwrap();
-    let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
-    let sender = Mutex::new(Some(sender));
-    let endless = session.run(|| {
-        let held = sender.lock().take();
-        async move {
-            futures::future::pending::<()>().await;
-            drop(held);
-            Ok(())
-        }
-    });
+    let session = session_of(64 << 20, 1, Duration::from_millis(20));
+    let (endless, receiver) = endless(&session);
     assert_eq!(endless.await.unwrap_err().kind(), ErrorKind::Timeout);
     assert!(receiver.await.is_err(), "the query's future is dropped");
 }
 
 #[tokio::test]
 async fn dropping_the_answer_stops_the_query() {
-    let session = QuerySession::new(SessionOptions {
-        memory_bytes: 64 << 20,
-        footer_bytes: 1 << 20,
-        spill_dir: None,
-        threads: 1,
-        timeout: limits::QUERY_TIMEOUT_DEFAULT,
-    })
-    .unwrap();
-    let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
-    let sender = Mutex::new(Some(sender));
-    let endless = session.run(|| {
-        let held = sender.lock().take();
-        async move {
-            futures::future::pending::<()>().await;
-            drop(held);
-            Ok(())
-        }
-    });
+    let session = session_of(64 << 20, 1, limits::QUERY_TIMEOUT_DEFAULT);
+    let (endless, receiver) = endless(&session);
     assert!(tokio::time::timeout(Duration::from_millis(50), endless).await.is_err());
     assert!(receiver.await.is_err(), "the query's future is dropped");
 }

@@ -92,12 +92,14 @@ pub const WAL_SEGMENT_MEMTABLE_BYTES: u64 = 32 * 1024 * 1024;
 /// Memory of the log's own few values.
 pub const WAL_META_MEMTABLE_BYTES: u64 = 1024 * 1024;
 /// Segments of the write-ahead log after which its store is opened anew: for each the store keeps three small files, their
-/// tables in memory and now and then an open file. Against that stands a second in which groups wait.
+/// tables in memory and now and then an open file. Against that stand some tenths of a second in which groups wait.
 pub const WAL_SEGMENTS_BEGUN_MAX: u64 = 200;
-/// The same when the store has been open for [`WAL_RENEW_MS`]: a second in ten minutes is little.
+/// The same when the store has been open for [`WAL_RENEW_MS`]: that in ten minutes is little.
 pub const WAL_SEGMENTS_BEGUN: u64 = 32;
 /// Milliseconds after which fewer segments are enough.
 pub const WAL_RENEW_MS: u64 = 10 * 60 * 1_000;
+/// Bytes of journals beyond which the store is opened anew another time: it reads all of them, and groups wait.
+pub const WAL_RENEW_JOURNAL_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// First wait between two tries to open a failed write-ahead log again, in milliseconds; doubles with each.
 pub const WAL_HEAL_MS: u64 = 100;
 /// Longest such wait, in milliseconds: when a full disk has room again, clients should not notice for long.

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::metrics::Metrics;
-use database::{Database, Group, WornAt};
+use database::{Database, Group, Wear, WornAt};
 use parking_lot::{Mutex, RwLock};
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -255,10 +255,26 @@ impl LocalWal {
         Ok(database)
     }
 
+    /// Whether the store should be closed and opened now.
+    fn is_due(&self) -> bool {
+        let wear = self
+            .database
+            .read()
+            .as_ref()
+            .map(|database| database.wear(&self.worn_at));
+        let mut is_due = wear == Some(Wear::Must);
+        if wear == Some(Wear::Should) {
+            self.maintain("getting the log ready to be opened anew", |database| {
+                is_due = database.is_soon_read()?;
+                Ok(())
+            });
+        }
+        is_due
+    }
+
     /// Closes the store and opens it when that is due. Groups wait meanwhile; when it fails the log heals itself.
     fn renew_when_worn(&self) {
-        let is_worn = |database: &Database| database.is_worn(&self.worn_at);
-        if !self.database.read().as_ref().is_some_and(is_worn) {
+        if !self.is_due() {
             return;
         }
         let last_seq = self.last_seq.lock();
@@ -273,13 +289,16 @@ impl LocalWal {
         let started = Instant::now();
         let renewed = caught("opening the write-ahead log anew", || {
             drop(database.take());
+            let closed = started.elapsed();
             journal::settle(&path)?;
-            self.open_up_to(&path, *last_seq)
+            let settled = started.elapsed();
+            Ok((self.open_up_to(&path, *last_seq)?, closed, settled))
         });
         match renewed {
-            Ok(opened) => {
+            Ok((opened, closed, settled)) => {
                 *database = Some(opened);
-                tracing::debug!(took = ?started.elapsed(), "the write-ahead log was opened anew");
+                let (settling, opening) = (settled - closed, started.elapsed() - settled);
+                tracing::debug!(closing = ?closed, ?settling, ?opening, "the write-ahead log was opened anew");
             }
             Err(error) => {
                 drop(database);

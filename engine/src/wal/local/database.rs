@@ -1,6 +1,6 @@
 //! The embedded store of a log, opened: its keyspaces, and the segments of records.
 
-use super::journal::sync_folder;
+use super::journal::{self, sync_folder};
 use super::{LAST_SEQ_KEY, purge, seq_of};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -28,6 +28,8 @@ const POINTER: &str = "current";
 /// at a few more, but for ever when the thread that should write them has failed.
 const MEMTABLES_WAITING_MAX: usize = 2;
 const FIRST_LEVEL_FILES_MAX: usize = 24;
+/// Bytes of a journal after which the store begins another, as soon as it writes something to a file.
+const JOURNAL_BYTES: u64 = 64_000_000;
 /// How often a waiting write looks again.
 const WAIT: Duration = Duration::from_millis(5);
 
@@ -65,9 +67,19 @@ impl Default for WornAt {
     }
 }
 
+/// How much a store has kept of what was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wear {
+    Little,
+    /// It should be opened anew as soon as there is little to read.
+    Should,
+    /// It should be opened anew whatever there is to read.
+    Must,
+}
+
 pub(super) struct Database {
     folder: PathBuf,
-    opened: Instant,
+    pub(super) opened: Instant,
     meta: Keyspace,
     events: Keyspace,
     segments: Mutex<Segments>,
@@ -316,12 +328,35 @@ impl Database {
     }
 
     /// Whether the store should be opened anew: for each segment begun and dropped it keeps three small files and their
-    /// tables in memory until it is closed. With nothing sealed there is little to read; it is not waited for ever.
-    pub(super) fn is_worn(&self, worn_at: &WornAt) -> bool {
+    /// tables in memory until it is closed.
+    pub(super) fn wear(&self, worn_at: &WornAt) -> Wear {
         let is_old = self.opened.elapsed() >= worn_at.age;
         let max = if is_old { worn_at.segments } else { worn_at.segments_max };
-        let segments = self.segments.lock();
-        segments.begun >= 2 * max || (segments.begun >= max && segments.sealed.is_empty())
+        match self.segments.lock().begun {
+            begun if begun >= 2 * max => Wear::Must,
+            begun if begun >= max => Wear::Should,
+            _ => Wear::Little,
+        }
+    }
+
+    /// Whether there is little to read when the store is opened anew. If there is more, what keeps old journals from being
+    /// deleted is written to files, so that there will be little some flushes later.
+    ///
+    /// # Errors
+    /// `Storage` when the store cannot be written.
+    pub(super) fn is_soon_read(&self) -> Result<bool> {
+        let bytes = journal::written_bytes(&self.folder)?;
+        if bytes <= limits::WAL_RENEW_JOURNAL_BYTES_MAX {
+            return Ok(self.segments.lock().sealed.is_empty());
+        }
+        if bytes > JOURNAL_BYTES {
+            self.rotate(1)?;
+            let fail = |error| failed(&self.folder, "be written", error);
+            for keyspace in [&self.meta, &self.events] {
+                keyspace.rotate_memtable().map_err(fail)?;
+            }
+        }
+        Ok(false)
     }
 
     /// Drops the sealed segments all of whose records are below `seq`.

@@ -113,6 +113,34 @@ fn journals(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Bytes of the journals in `folder` that were written: the store makes each of them larger than it needs at first.
+///
+/// # Errors
+/// `Storage` when one cannot be looked at.
+pub(super) fn written_bytes(folder: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for path in journals(folder)? {
+        match std::fs::metadata(&path) {
+            Ok(metadata) => bytes += taken_bytes(&metadata),
+            // The store has deleted it in between.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(cannot("look at", &path, error)),
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(unix)]
+fn taken_bytes(metadata: &std::fs::Metadata) -> u64 {
+    // In blocks of 512 bytes whatever the file system's are.
+    std::os::unix::fs::MetadataExt::blocks(metadata) * 512
+}
+
+#[cfg(not(unix))]
+fn taken_bytes(metadata: &std::fs::Metadata) -> u64 {
+    metadata.len()
+}
+
 fn cut(path: &Path, end: u64) -> io::Result<()> {
     let file = File::options().write(true).open(path)?;
     file.set_len(end)?;

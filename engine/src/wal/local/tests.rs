@@ -237,6 +237,40 @@ fn opened_anew_when(worn_at: WornAt) {
     assert_eq!(names(&open(folder.path())), named(&[(59, "e58"), (60, "e59")]));
 }
 
+#[test]
+fn a_worn_log_is_opened_anew_when_there_is_little_to_read() {
+    const NOISE_BYTES: usize = 8 * 1024 * 1024;
+    let folder = tempfile::tempdir().unwrap();
+    let mut wal = open(folder.path());
+    wal.worn_at = WornAt {
+        segments_max: 12,
+        ..WornAt::default()
+    };
+    let opened = |wal: &LocalWal| wal.with_database("looking", |database| Ok(database.opened)).unwrap();
+    let first = opened(&wal);
+    // It does not compress, so that it takes the room it is meant to.
+    let mut noise = vec![0; NOISE_BYTES];
+    blake3::Hasher::new().finalize_xof().fill(&mut noise);
+    let mut last = 0;
+    for n in 0..12_u64 {
+        last = wal.write(vec![noise.clone()], &[key(&format!("e{n}"))]).unwrap();
+        wal.rotate(0).unwrap();
+        wal.trim(last + 1).unwrap();
+    }
+    assert_eq!(opened(&wal), first, "the journal has 96 MiB");
+    // All records are dropped. But the store keeps the journal for the ids, until these are in a file of their own.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while opened(&wal) == first {
+        assert!(Instant::now() < deadline, "it was not opened anew");
+        wal.trim(last + 1).unwrap();
+        std::thread::yield_now();
+    }
+    let bytes = journal::written_bytes(&folder.path().join(STORE)).unwrap();
+    assert!(bytes <= limits::WAL_RENEW_JOURNAL_BYTES_MAX, "{bytes} bytes");
+    assert!((0..12).all(|n| wal.contains(&key(&format!("e{n}"))).unwrap()));
+    assert_eq!(wal.metrics.wal_failures.get(), 0);
+}
+
 /// Files below `folder` that this process has open.
 #[cfg(target_os = "linux")]
 fn open_below(folder: &Path) -> usize {

@@ -47,6 +47,10 @@ pub const QUERY_STAGES_MAX: usize = 200;
 /// Time that a query has, its waiting for others included, where nothing else is set.
 pub const QUERY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
+/// How long a thread for blocking work waits for more before it ends. Steady work wakes all of them in turn, so that with a
+/// wait of ten seconds a hundred threads of one busy moment stay for good, each with a cache of the allocator.
+pub const BLOCKING_THREAD_IDLE: Duration = Duration::from_secs(1);
+
 /// Steps of one funnel: an event's steps are the bits of a 32-bit integer, whose last bit is needed for something else.
 pub const FUNNEL_STEPS_MAX: usize = 31;
 

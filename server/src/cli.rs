@@ -251,5 +251,6 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("tally")
+        .thread_keep_alive(engine::limits::BLOCKING_THREAD_IDLE)
         .build()
 }

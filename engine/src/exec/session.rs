@@ -160,6 +160,7 @@ impl QuerySession {
             .worker_threads(threads)
             .thread_name("query")
             .thread_stack_size(STACK_BYTES)
+            .thread_keep_alive(crate::limits::BLOCKING_THREAD_IDLE)
             .enable_all()
             .build()?;
         Ok(Self {

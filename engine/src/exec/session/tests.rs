@@ -403,3 +403,51 @@ fn few_queries_share_little_memory() {
         assert_eq!(at_once(threads, mib << 20), queries, "{threads} threads, {mib} MiB");
     }
 }
+
+/// Threads that have run [`noted`] and have not ended.
+static NOTED_THREADS: AtomicU64 = AtomicU64::new(0);
+
+struct Noted;
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        NOTED_THREADS.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Counts the thread it runs on, until it ends.
+fn noted() {
+    thread_local! {
+        static NOTED: Noted = {
+            NOTED_THREADS.fetch_add(1, Ordering::SeqCst);
+            Noted
+        };
+    }
+    NOTED.with(|_| ());
+}
+
+#[test]
+fn threads_of_a_busy_moment_end_though_work_goes_on() {
+    const AT_ONCE: u64 = 60;
+    let session = session_of(64 << 20, 2, Duration::from_secs(60));
+    let runtime = session.runtime.as_ref().unwrap();
+    let all_there = Arc::new(std::sync::Barrier::new(AT_ONCE as usize));
+    let tasks: Vec<_> = std::iter::repeat_with(|| {
+        let all_there = Arc::clone(&all_there);
+        runtime.spawn_blocking(move || {
+            noted();
+            all_there.wait();
+        })
+    })
+    .take(AT_ONCE as usize)
+    .collect();
+    runtime.block_on(futures::future::try_join_all(tasks)).unwrap();
+    assert_eq!(NOTED_THREADS.load(Ordering::SeqCst), AT_ONCE);
+    // Every thread in turn is given something to do, each every three seconds.
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while NOTED_THREADS.load(Ordering::SeqCst) > AT_ONCE / 2 {
+        assert!(std::time::Instant::now() < deadline, "the threads stay");
+        runtime.block_on(runtime.spawn_blocking(noted)).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

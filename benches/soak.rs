@@ -31,6 +31,15 @@ use support::write_funnel;
 const BATCH: u64 = 50;
 /// How long no query runs before memory is looked at; the allocator gives free pages back after a tenth of a second.
 const REST: Duration = Duration::from_millis(500);
+/// The longest time between two samples: the log's and the buffer's parts fill and empty within half a minute, and samples
+/// as far apart would beat with them.
+const SAMPLE_SECONDS_MAX: u64 = 8;
+/// What memory at rest may grow by in an hour, MiB. More ends with an error, once it is beyond what chance explains.
+const GROWTH_MAX: f64 = 1.0;
+/// Standard errors that chance explains.
+const CHANCE: f64 = 3.0;
+/// The least length of a run whose second half can be told from the time in which caches and files fill up.
+const FILLED_SECONDS: f64 = 1_190.0;
 /// What the queries ask of.
 const LATELY: &str = "from 5 minutes ago to now";
 
@@ -201,10 +210,42 @@ fn sample(server: &Process, folder: &Path, rest: &Rest, started: Instant) -> Sam
     }
 }
 
-fn main() {
+/// Prints what the second half of the samples tells. Returns whether memory at rest grows.
+fn report(samples: &[Sample]) -> bool {
+    let late = &samples[samples.len() / 2..];
+    let growth =
+        |value: fn(&Sample) -> f64| slope(&late.iter().map(|s| (s.seconds / 3600.0, value(s))).collect::<Vec<_>>());
+    let ((per_hour, error), (rest_per_hour, rest_error)) = (growth(|s| s.anonymous_mib), growth(|s| s.at_rest_mib));
+    let range = |value: fn(&Sample) -> f64| {
+        let values = late.iter().map(value);
+        (values.clone().fold(f64::MAX, f64::min), values.fold(f64::MIN, f64::max))
+    };
+    println!(
+        "in the second half: memory grows by {per_hour:.1} MiB an hour, with a standard error of {error:.1}; at rest by \
+         {rest_per_hour:.1}, {rest_error:.1}"
+    );
+    println!(
+        "  descriptors {:?}, files in the table {:?}",
+        range(|s| s.descriptors),
+        range(|s| s.in_table)
+    );
+    if samples.last().is_none_or(|last| last.seconds < FILLED_SECONDS) {
+        println!("the run is too short to tell growth from parts that fill up");
+        return false;
+    }
+    let grows = rest_per_hour - CHANCE * rest_error > GROWTH_MAX;
+    println!(
+        "memory at rest {} more than {GROWTH_MAX} MiB an hour; this run could have shown {:.1}",
+        if grows { "grows by" } else { "does not grow by" },
+        GROWTH_MAX + CHANCE * rest_error
+    );
+    grows
+}
+
+fn main() -> std::process::ExitCode {
     // `cargo test --benches` only asks whether this starts.
     if std::env::args().any(|argument| argument == "--test") {
-        return;
+        return std::process::ExitCode::SUCCESS;
     }
     let seconds = from_env("TALLY_SOAK_SECONDS", 60);
     let (events, queries) = (from_env("TALLY_SOAK_EVENTS", 2_000), from_env("TALLY_SOAK_QUERIES", 5));
@@ -243,7 +284,7 @@ fn main() {
             });
         });
         let mut samples = Vec::new();
-        let every = Duration::from_secs((seconds / 40).max(2));
+        let every = Duration::from_secs((seconds / 40).clamp(2, SAMPLE_SECONDS_MAX));
         while started.elapsed() < Duration::from_secs(seconds) {
             std::thread::sleep(every);
             let taken = sample(&server, folder.path(), &rest, started);
@@ -266,14 +307,6 @@ fn main() {
         stop.store(true, Ordering::Relaxed);
         samples
     });
-    let late = &samples[samples.len() / 2..];
-    let growth =
-        |value: fn(&Sample) -> f64| slope(&late.iter().map(|s| (s.seconds / 3600.0, value(s))).collect::<Vec<_>>());
-    let ((per_hour, error), (rest_per_hour, rest_error)) = (growth(|s| s.anonymous_mib), growth(|s| s.at_rest_mib));
-    let range = |value: fn(&Sample) -> f64| {
-        let values = late.iter().map(value);
-        (values.clone().fold(f64::MAX, f64::min), values.fold(f64::MIN, f64::max))
-    };
     println!(
         "{} queries asked, {} not answered; {} batches refused, {} acknowledged after more than a second",
         asked.load(Ordering::Relaxed),
@@ -281,13 +314,5 @@ fn main() {
         refused.load(Ordering::Relaxed),
         slow.load(Ordering::Relaxed)
     );
-    println!(
-        "in the second half: memory grows by {per_hour:.1} MiB an hour, with a standard error of {error:.1}; at rest by \
-         {rest_per_hour:.1}, {rest_error:.1}"
-    );
-    println!(
-        "  descriptors {:?}, files in the table {:?}",
-        range(|s| s.descriptors),
-        range(|s| s.in_table)
-    );
+    std::process::ExitCode::from(u8::from(report(&samples)))
 }

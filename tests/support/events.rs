@@ -35,7 +35,8 @@ pub fn page_views(prefix: &str, count: usize, first_second: u64) -> Vec<Value> {
     (0..count).map(view).collect()
 }
 
-/// Page views as a browser SDK would describe them: some 20 fields each, with campaigns and properties.
+/// Page views as a browser SDK would describe them: some 20 fields each, with campaigns and properties. Visitors and pages
+/// follow from the prefix, so that another batch has others.
 pub fn rich_page_views(prefix: &str, count: usize, first_second: u64) -> Vec<Value> {
     let paths = [
         "/",
@@ -51,7 +52,10 @@ pub fn rich_page_views(prefix: &str, count: usize, first_second: u64) -> Vec<Val
         "Mozilla/5.0 (X11; Linux x86_64; rv:127.0) Gecko/20100101 Firefox/127.0",
         "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1",
     ];
-    let mut random = super::Random::new(count as u64);
+    let seed = prefix.bytes().fold(count as u64, |seed, byte| {
+        seed.wrapping_mul(31).wrapping_add(u64::from(byte))
+    });
+    let mut random = super::Random::new(seed);
     let view = |n: usize| {
         let path = paths[random.below(paths.len() as u64) as usize];
         json!({

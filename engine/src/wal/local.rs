@@ -31,6 +31,8 @@ use std::time::{Duration, Instant};
 const LAST_SEQ_KEY: &str = "last_seq";
 /// Bytes that the disk must take before the log is opened again: some groups.
 const PROBE_BYTES: usize = 256 * 1024;
+/// An opening of the store that takes longer is told.
+const SLOW_RENEWAL: Duration = Duration::from_secs(1);
 /// How long healing waits for others to let go of the store.
 const HEAL_PATIENCE: Duration = Duration::from_millis(500);
 /// The folder of the store, in the data folder.
@@ -265,7 +267,7 @@ impl LocalWal {
         let mut is_due = wear == Some(Wear::Must);
         if wear == Some(Wear::Should) {
             self.maintain("getting the log ready to be opened anew", |database| {
-                is_due = database.is_soon_read()?;
+                is_due = database.shorten_journals()?;
                 Ok(())
             });
         }
@@ -298,7 +300,11 @@ impl LocalWal {
             Ok((opened, closed, settled)) => {
                 *database = Some(opened);
                 let (settling, opening) = (settled - closed, started.elapsed() - settled);
-                tracing::debug!(closing = ?closed, ?settling, ?opening, "the write-ahead log was opened anew");
+                if started.elapsed() > SLOW_RENEWAL {
+                    tracing::warn!(closing = ?closed, ?settling, ?opening, "events waited while the write-ahead log was opened anew");
+                } else {
+                    tracing::debug!(closing = ?closed, ?settling, ?opening, "the write-ahead log was opened anew");
+                }
             }
             Err(error) => {
                 drop(database);

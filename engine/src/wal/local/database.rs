@@ -327,8 +327,8 @@ impl Database {
         Ok(())
     }
 
-    /// Whether the store should be opened anew: for each segment begun and dropped it keeps three small files and their
-    /// tables in memory until it is closed.
+    /// How worn the store is: for each segment begun and dropped it keeps three small files and their tables in memory until
+    /// it is closed.
     pub(super) fn wear(&self, worn_at: &WornAt) -> Wear {
         let is_old = self.opened.elapsed() >= worn_at.age;
         let max = if is_old { worn_at.segments } else { worn_at.segments_max };
@@ -339,15 +339,17 @@ impl Database {
         }
     }
 
-    /// Whether there is little to read when the store is opened anew. If there is more, what keeps old journals from being
-    /// deleted is written to files, so that there will be little some flushes later.
+    /// Gets the store ready to be opened anew with little to read: what keeps old journals from being deleted is written to
+    /// files. Returns whether it is ready; if not, it will be some flushes later.
     ///
     /// # Errors
     /// `Storage` when the store cannot be written.
-    pub(super) fn is_soon_read(&self) -> Result<bool> {
+    pub(super) fn shorten_journals(&self) -> Result<bool> {
         let bytes = journal::written_bytes(&self.folder)?;
         if bytes <= limits::WAL_RENEW_JOURNAL_BYTES_MAX {
-            return Ok(self.segments.lock().sealed.is_empty());
+            // Closing waits for whatever the store's threads are at.
+            let is_idle = self.store.active_compactions() == 0 && self.store.outstanding_flushes() == 0;
+            return Ok(is_idle && self.segments.lock().sealed.is_empty());
         }
         if bytes > JOURNAL_BYTES {
             self.rotate(1)?;

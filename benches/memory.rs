@@ -102,17 +102,6 @@ fn fill(client: &Client, rows: u64) {
     });
 }
 
-/// Asks until there is an answer that is final.
-fn ask(client: &Client, n: u64, kind: Option<u64>) -> (u16, String) {
-    loop {
-        let reply = client.load("shop", &query(n, kind));
-        let text = reply.text();
-        if !text.contains("Continue wait") {
-            return (reply.status, text);
-        }
-    }
-}
-
 /// Asks all of the mix, six at a time.
 fn ask_all(client: &Client, queries: u64) {
     // A number that is no kind means all of them.
@@ -129,7 +118,8 @@ fn ask_all(client: &Client, queries: u64) {
                     if n >= queries {
                         return;
                     }
-                    let (status, text) = ask(client, n, kind);
+                    let reply = client.load_final("shop", &query(n, kind));
+                    let (status, text) = (reply.status, reply.text());
                     let outcome = outcome(status, &text);
                     *outcomes.lock().unwrap().entry(outcome).or_default() += 1;
                     if matches!(outcome, "failed" | "too long") {

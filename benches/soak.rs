@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use support::client::{Client, now_seconds};
+use support::client::now_seconds;
 use support::events::rich_page_views;
 use support::process::Process;
 use support::write_funnel;
@@ -68,16 +68,6 @@ fn query(n: u64) -> Value {
             "timeDimensions": lately("completed_purchase.date", None)}),
         _ => json!({"measures": ["Sessions.count"], "timeDimensions": lately("Sessions.startAt", None),
             "limit": 1 + n % 100}),
-    }
-}
-
-/// Asks until the answer is final; its status. What was told to wait runs on, and memory would not be at rest.
-fn answered(client: &Client, query: &Value) -> u16 {
-    loop {
-        let reply = client.load("shop", query);
-        if !reply.text().contains("Continue wait") {
-            return reply.status;
-        }
     }
 }
 
@@ -288,8 +278,8 @@ fn main() -> std::process::ExitCode {
             at_rate(queries, &stop, |n| {
                 asked.fetch_add(1, Ordering::Relaxed);
                 rest.ask(|| {
-                    let status = answered(&client, &query(n));
-                    failed.fetch_add(u64::from(status != 200), Ordering::Relaxed);
+                    let reply = client.load_final("shop", &query(n));
+                    failed.fetch_add(u64::from(reply.status != 200), Ordering::Relaxed);
                 });
             });
         });

@@ -4,7 +4,7 @@
 //! again within five seconds and without a restart. By default every 31st n; all with `TALLY_CRASH_FAULTS=all`, every
 //! k-th with `=k`.
 
-use crate::scenario::{Answer, PROJECT, Sent, is_ready, metric};
+use crate::scenario::{Answer, PROJECT, Sent, is_ready, metric, wait_metric_with};
 use crate::strace;
 use crate::support::client::Client;
 use crate::support::process::Process;
@@ -18,7 +18,6 @@ const SETTINGS: &[(&str, &str)] = &[("flush_interval_ms", "50"), ("memory", "256
 const WAIT: Duration = Duration::from_secs(60);
 /// How long a fault may come back after it was met.
 const FAULT_MAX: Duration = Duration::from_secs(3);
-const FLUSHES: &str = "tally_flushes_total";
 /// The promise, which is asked of a release build (`TALLY_BIN`); one for debugging, beside other tests, may take longer.
 fn resume_max() -> Duration {
     Duration::from_secs(if std::env::var_os("TALLY_BIN").is_some() { 5 } else { 45 })
@@ -90,27 +89,6 @@ fn is_met(folder: &Path) -> bool {
     std::fs::read_to_string(folder.join("trace")).is_ok_and(|text| text.contains("(INJECTED)"))
 }
 
-/// Waits until `least` flushes are done, or the server is gone. Each of its threads counts its calls for itself, and one that
-/// has nothing to do ends: a thread for each retry would meet the fault each time. So the fault is over a while after it was
-/// met. Returns whether the server is still traced.
-fn wait_flushed(server: &Process, folder: &Path, least: u64, mut is_traced: bool) -> bool {
-    let started = Instant::now();
-    while let Some(flushes) = metric(&server.client(), FLUSHES)
-        && flushes < least
-    {
-        if is_traced && started.elapsed() > FAULT_MAX && is_met(folder) {
-            strace::detach(server);
-            is_traced = false;
-        }
-        assert!(
-            started.elapsed() < WAIT,
-            "{FLUSHES} is {flushes} and not {least} after {WAIT:?}"
-        );
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    is_traced
-}
-
 /// One fault; whether it was met, and the longest time without an acknowledgement.
 fn fail_once(call: &str, error: &str, n: u64, is_journal: bool) -> (bool, Duration) {
     let what = format!("{error} from {call} number {n}");
@@ -133,7 +111,14 @@ fn fail_once(call: &str, error: &str, n: u64, is_journal: bool) -> (bool, Durati
             }
             // It may be the query that meets the fault.
             client.load(PROJECT, &json!({"measures": ["TrackedEvents.count"]}));
-            is_traced = wait_flushed(&server, folder.path(), at as u64 + 1, is_traced);
+            // Each thread of the server counts its calls for itself, and one that has nothing to do ends: a thread for each
+            // retry would meet the fault each time. So the fault is over a while after it was met.
+            wait_metric_with(&client, "tally_flushes_total", at as u64 + 1, WAIT, |waited| {
+                if is_traced && waited > FAULT_MAX && is_met(folder.path()) {
+                    strace::detach(&server);
+                    is_traced = false;
+                }
+            });
         }
         assert!(server.is_running(), "{what}: {}", server.log());
         server.kill();

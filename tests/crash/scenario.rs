@@ -129,6 +129,17 @@ impl Sent {
 
 /// Waits until a counter of `/metrics` has reached `least`; `None` when the server is gone before.
 pub fn wait_metric(client: &Client, name: &str, least: u64, limit: Duration) -> Option<u64> {
+    wait_metric_with(client, name, least, limit, |_| {})
+}
+
+/// As [`wait_metric`]; calls `meanwhile` with the time waited between two looks.
+pub fn wait_metric_with(
+    client: &Client,
+    name: &str,
+    least: u64,
+    limit: Duration,
+    mut meanwhile: impl FnMut(Duration),
+) -> Option<u64> {
     let started = Instant::now();
     loop {
         let value = metric(client, name)?;
@@ -139,6 +150,7 @@ pub fn wait_metric(client: &Client, name: &str, least: u64, limit: Duration) -> 
             started.elapsed() < limit,
             "{name} is {value} and not {least} after {limit:?}"
         );
+        meanwhile(started.elapsed());
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -60,7 +60,7 @@ async fn be_slow(server: SocketAddr, number: usize) -> Duration {
     started.elapsed()
 }
 
-/// The 99th of a hundred normal requests, in time.
+/// The 99th percentile of the times of normal requests, one after the other.
 fn p99(client: &Client) -> Duration {
     let begun = Instant::now();
     let mut times = Vec::new();
@@ -97,7 +97,7 @@ fn slow_connections_are_closed_in_time_and_harm_nobody() {
         let open = std::fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap().count();
         (open > slow).then_some(open)
     });
-    // As above: what was just begun, here two thousand connections at once, is another question.
+    // As above: what was just begun, here all connections at once, is another question.
     p99(&client);
     let besieged = p99(&client);
     let lives: Vec<Duration> = waiting

@@ -140,6 +140,16 @@ impl Client {
         self.cube("load", &token(project), &json!({ "query": query }))
     }
 
+    /// As [`Self::load`], asked until the answer is final: a query whose client was told to wait runs on.
+    pub fn load_final(&self, project: &str, query: &Value) -> Reply {
+        loop {
+            let reply = self.load(project, query);
+            if !reply.text().contains("Continue wait") {
+                return reply;
+            }
+        }
+    }
+
     /// POST of one of the Cube calls with this token.
     pub fn cube(&self, call: &str, token: &str, body: &Value) -> Reply {
         let headers = [("content-type", "application/json"), ("authorization", token)];

@@ -129,6 +129,13 @@ fn addresses_are_split_as_they_are() {
         (Some("shop.example"), Some("/"), None, None)
     );
     assert_eq!(parts("//cdn.example/x"), (Some("cdn.example"), Some("/x"), None, None));
+    assert_eq!(
+        parts("//cdn.example:80/x://y"),
+        (Some("cdn.example"), Some("/x://y"), None, None)
+    );
+    assert_eq!(parts("/a:b://c"), (None, Some("/a:b://c"), None, None));
+    assert_eq!(parts("a:b://c/d?e"), (None, None, Some("e"), None));
+    assert_eq!(parts("über://shop.example/x"), (None, None, None, None));
     assert_eq!(parts("/only/path?q"), (None, Some("/only/path"), Some("q"), None));
     assert_eq!(
         parts("http://[2001:db8::1]:80/"),

@@ -47,6 +47,9 @@ fn deep_nesting_is_measured_without_recursion() {
     assert!(Json::parse(&deep).is_ok());
     assert_eq!(depth(&deep), 200_001);
     assert_eq!(depth(r#"{"a":"[[[[\"[","b":[{}]}"#), 3);
+    assert_eq!(deeper_than(r#"{"a":[{}]}"#, 3), None);
+    assert_eq!(deeper_than(r#"{"a":[{}]}"#, 2), Some(3));
+    assert_eq!(deeper_than(r#"{"a":1,"b":[],"c":[]}"#, 2), None);
     assert_eq!(deeper_than(r#"{"a":"[[[[\"[","b":[{}]}"#, 3), None);
     assert_eq!(deeper_than(r#"{"a":"[[[[\"[","b":[{}]}"#, 2), Some(3));
 }

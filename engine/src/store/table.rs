@@ -206,18 +206,23 @@ impl Table {
     /// the mark is there the commit counts as done; hence a caller may repeat a failed commit with the same `seq`.
     ///
     /// # Errors
-    /// `Storage` when the commit did not happen, `Fenced` when the table was changed in a way that excludes it.
+    /// `Storage` when the commit did not happen, `Fenced` when another process has taken over.
     pub async fn commit(&mut self, files: &[NewFile], writer: &str, seq: u64) -> Result<Arc<Snapshot>> {
-        let error = match self.try_commit(files, writer, seq).await {
-            Ok(()) => return Ok(Arc::clone(&self.snapshot)),
-            Err(error) => error,
-        };
-        self.check_fence().await?;
-        self.reload().await?;
-        if self.mark(writer).await? >= seq {
-            return Ok(Arc::clone(&self.snapshot));
+        let mut tries = Tries::default();
+        let before = self.mark(writer).await?;
+        loop {
+            let Err(error) = self.try_commit(files, writer, seq).await else {
+                return Ok(Arc::clone(&self.snapshot));
+            };
+            self.check_fence().await?;
+            self.reload().await?;
+            let mark = self.mark(writer).await?;
+            if mark >= seq {
+                return Ok(Arc::clone(&self.snapshot));
+            }
+            // A mark that has moved says that some of these rows are there: the caller has to look which.
+            tries.again(error, mark == before)?;
         }
-        Err(error)
     }
 
     async fn try_commit(&mut self, files: &[NewFile], writer: &str, seq: u64) -> Result<()> {
@@ -300,7 +305,8 @@ impl Table {
     /// As with [`Table::commit`] the log decides after an error.
     ///
     /// # Errors
-    /// `Fenced` when one of `removed` is in the table no more, `Storage` when the commit did not happen.
+    /// `Storage` when one of `removed` is in the table no more or the commit did not happen, `Fenced` when another process
+    /// has taken over.
     pub async fn replace(
         &mut self,
         removed: &[Arc<DataFile>],
@@ -332,42 +338,40 @@ impl Table {
         now_millis: i64,
         is_change: bool,
     ) -> Result<Arc<Snapshot>> {
-        self.holds_all(removed)?;
-        let error = match self.try_exchange(removed, added, now_millis, is_change).await {
-            Ok(()) => return Ok(Arc::clone(&self.snapshot)),
-            Err(error) => error,
-        };
-        self.check_fence().await?;
-        self.reload().await?;
-        let held: HashSet<&str> = self.snapshot.files.iter().map(|file| file.log_path.as_str()).collect();
-        let has_added = added.iter().all(|file| held.contains(file.log_path.as_str()));
-        let lacks_removed = removed.iter().all(|file| !held.contains(file.log_path.as_str()));
-        if has_added && lacks_removed {
-            return Ok(Arc::clone(&self.snapshot));
+        let mut tries = Tries::default();
+        loop {
+            self.holds_all(removed)?;
+            let Err(error) = self.try_exchange(removed, added, now_millis, is_change).await else {
+                return Ok(Arc::clone(&self.snapshot));
+            };
+            self.check_fence().await?;
+            self.reload().await?;
+            let held: HashSet<&str> = self.snapshot.files.iter().map(|file| file.log_path.as_str()).collect();
+            let has_added = added.iter().all(|file| held.contains(file.log_path.as_str()));
+            let lacks_removed = removed.iter().all(|file| !held.contains(file.log_path.as_str()));
+            if has_added && lacks_removed {
+                return Ok(Arc::clone(&self.snapshot));
+            }
+            if let Err(gone) = self.holds_all(removed) {
+                return Err(gone.with_source(error));
+            }
+            tries.again(error, true)?;
         }
-        if let Err(gone) = self.holds_all(removed) {
-            // Nobody else writes: the fence holds.
-            let text = format!(
-                "{}: an earlier commit, whose answer was lost, took it out; try again",
-                gone.message()
-            );
-            return Err(Error::storage(text).with_source(error));
-        }
-        Err(error)
     }
 
     /// Whether `files` are in the table as of the last commit seen.
     ///
     /// # Errors
-    /// `Fenced` when one is not.
+    /// `Storage` when one is not. That is no rival's doing while the fence holds: a commit of this process whose answer was
+    /// lost took it out.
     pub fn holds_all(&self, files: &[Arc<DataFile>]) -> Result<()> {
         let held: HashSet<&str> = self.snapshot.files.iter().map(|file| file.log_path.as_str()).collect();
         match files.iter().find(|file| !held.contains(file.log_path.as_str())) {
             None => Ok(()),
-            Some(gone) => Err(Error::new(
-                ErrorKind::Fenced,
-                format!("the table {} does not hold {} any more", self.root, gone.log_path),
-            )),
+            Some(gone) => Err(Error::storage(format!(
+                "the table {} does not hold {} any more: an earlier commit, whose answer was lost, took it out; try again",
+                self.root, gone.log_path
+            ))),
         }
     }
 
@@ -540,6 +544,33 @@ impl Table {
             checksums: Checksums::from_tags(add.tags.as_ref())?,
             log_path,
         }))
+    }
+}
+
+/// Tries of one commit against others that came between the reading of the log and its own entry.
+///
+/// While the fence holds, those are of this process too: a commit whose answer was lost may arrive long after the log was
+/// read again. The library refuses a commit that meets one before it writes anything, so it can be tried as it is.
+#[derive(Default)]
+struct Tries(u32);
+
+impl Tries {
+    /// Lets a commit that failed with `error` be tried again, of which the log says that it did not happen, if `may_be` and
+    /// it met another one.
+    fn again(&mut self, error: Error, may_be: bool) -> Result<()> {
+        if error.kind() != ErrorKind::Fenced {
+            return Err(error);
+        }
+        self.0 += 1;
+        if may_be && self.0 < limits::COMMIT_TRIES_MAX {
+            tracing::debug!(%error, "a commit is tried again");
+            return Ok(());
+        }
+        let text = format!(
+            "{}: an earlier commit, whose answer was lost, came first; try again",
+            error.message()
+        );
+        Err(Error::storage(text).with_source(error))
     }
 }
 

@@ -167,7 +167,8 @@ class WaysOut(unittest.TestCase):
 
             # The first of all, in between: everything acknowledged before it, nothing twice.
             names = backups(tally.data_dir, backup)
-            self.assertEqual(len(names), len(whole) + 1, names)
+            self.assertGreaterEqual(len(names), 3, names)
+            self.assertEqual(names[:-1], whole)
             early = self.folder / "early"
             run(early / "data", "restore", backup, "--backup", names[0])
             with Tally(folder=self.folder / "early") as copy:

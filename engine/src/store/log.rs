@@ -100,7 +100,7 @@ impl TableLogStore {
         }
         if version == 0 {
             // The library would read the table that somebody made meanwhile and add to it without looking for conflicts.
-            let text = "another process made the table at the same time";
+            let text = "another commit made the table at the same time";
             return Err(TransactionError::LogStoreError {
                 msg: text.to_owned(),
                 source: text.into(),

@@ -6,6 +6,7 @@
 
 mod past;
 mod refresh;
+mod tries;
 
 pub use past::Past;
 
@@ -15,7 +16,7 @@ use super::log::TableLogStore;
 use super::log::seal;
 use super::snapshot::{ColumnStats, DataFile, Snapshot};
 use super::{TableKind, paths, schema, stats};
-use crate::error::{Error, ErrorKind, Result, StoreFailure};
+use crate::error::{Error, Result, StoreFailure};
 use crate::event::Column;
 use crate::event::schema::PARTITION_COLUMN;
 use crate::limits;
@@ -33,6 +34,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use tries::Tries;
 
 /// Name under which commits that take files out carry a mark in a table's log.
 const EXCHANGE_MARK: &str = "tally-exchange";
@@ -339,8 +341,8 @@ impl Table {
         is_change: bool,
     ) -> Result<Arc<Snapshot>> {
         let mut tries = Tries::default();
+        self.holds_all(removed)?;
         loop {
-            self.holds_all(removed)?;
             let Err(error) = self.try_exchange(removed, added, now_millis, is_change).await else {
                 return Ok(Arc::clone(&self.snapshot));
             };
@@ -547,33 +549,6 @@ impl Table {
     }
 }
 
-/// Tries of one commit against others that came between the reading of the log and its own entry.
-///
-/// While the fence holds, those are of this process too: a commit whose answer was lost may arrive long after the log was
-/// read again. The library refuses a commit that meets one before it writes anything, so it can be tried as it is.
-#[derive(Default)]
-struct Tries(u32);
-
-impl Tries {
-    /// Lets a commit that failed with `error` be tried again, of which the log says that it did not happen, if `may_be` and
-    /// it met another one.
-    fn again(&mut self, error: Error, may_be: bool) -> Result<()> {
-        if error.kind() != ErrorKind::Fenced {
-            return Err(error);
-        }
-        self.0 += 1;
-        if may_be && self.0 < limits::COMMIT_TRIES_MAX {
-            tracing::debug!(%error, "a commit is tried again");
-            return Ok(());
-        }
-        let text = format!(
-            "{}: an earlier commit, whose answer was lost, came first; try again",
-            error.message()
-        );
-        Err(Error::storage(text).with_source(error))
-    }
-}
-
 fn add_action(file: &NewFile) -> Action {
     Action::Add(Add {
         path: file.log_path.clone(),
@@ -610,22 +585,18 @@ fn failed(root: &Path, what: &str, error: DeltaTableError) -> Error {
     if StoreFailure::is_behind(&error) {
         return StoreFailure::told(Error::storage(text).with_source(error));
     }
-    let kind = match &error {
-        DeltaTableError::Transaction { .. } | DeltaTableError::VersionAlreadyExists(_) => ErrorKind::Fenced,
-        _ => ErrorKind::Storage,
-    };
     // The library names the feature or version that it does not know, and not what to do.
     let is_newer = ["protocol", "eature", "nsupported"]
         .iter()
         .any(|word| text.contains(word));
-    let advice = if is_newer && kind == ErrorKind::Storage {
-        format!(
-            ". This is Tally {}, which reads Delta tables of reader version 1 to 3 with the features it knows: use the \
-             version of Tally that wrote the table, or a newer one",
-            env!("CARGO_PKG_VERSION")
-        )
-    } else {
-        String::new()
+    let advice = match is_newer {
+        true => concat!(
+            ". This is Tally ",
+            env!("CARGO_PKG_VERSION"),
+            ", which reads and writes Delta tables of reader version 1 to 3 with the features it knows: use the version of \
+             Tally that wrote the table or a newer one, or take out the feature with the program that put it in"
+        ),
+        false => "",
     };
-    Error::new(kind, format!("{text}{advice}")).with_source(error)
+    Error::storage(format!("{text}{advice}")).with_source(error)
 }

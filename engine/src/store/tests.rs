@@ -239,6 +239,41 @@ async fn a_log_whose_past_is_forgotten_has_all_files_and_marks() {
     assert_eq!(reopened.at_version(99).await.unwrap().files.len(), 100);
 }
 
+/// What another program may have turned on. No other commit is behind these refusals, and they are told for what they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_the_table_does_not_allow_is_refused_by_name() {
+    let project = ProjectId::new("p").unwrap();
+    let root = paths::table(&project, TableKind::Events);
+    let name = paths::data_file(&root, "_delta_log/00000000000000000001.json");
+    let append_only = {
+        let mut metadata = json!(schema::new_metadata(TableKind::Events, 0).unwrap());
+        metadata["configuration"]["delta.appendOnly"] = json!("true");
+        json!({ "metaData": metadata })
+    };
+    let future =
+        json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": ["fromTheFuture"]}});
+    for (entry, named) in [(future, "fromTheFuture"), (append_only, "append-only")] {
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let mut table = Table::open(&store, &project, TableKind::Events).await.unwrap();
+        table.commit(&[new_file("1")], "w", 1).await.unwrap();
+        let by_another_program = object_store::ObjectStoreExt::put(&store, &name, entry.to_string().into());
+        by_another_program.await.unwrap();
+        let mut table = Table::open(&store, &project, TableKind::Events).await.unwrap();
+        let files = table.snapshot().files.clone();
+        let error = match named {
+            "append-only" => table.take_out(&files, &[], 1).await,
+            _ => table.commit(&[new_file("2")], "w", 2).await,
+        }
+        .unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Storage, "{error}");
+        assert!(error.message().contains(named), "{error}");
+        assert!(!error.message().contains("another commit"), "{error}");
+        let says_what_to_do = error.message().contains(env!("CARGO_PKG_VERSION"));
+        assert_eq!(says_what_to_do, named == "fromTheFuture", "{error}");
+        assert_eq!(table.snapshot().files, files);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_of_a_newer_protocol_is_refused_by_name() {
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());

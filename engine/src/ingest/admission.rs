@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Debug)]
 pub struct Admission {
     bytes_max: usize,
+    /// Requests and rows.
     held: AtomicUsize,
+    /// Of that, rows.
+    rows: AtomicUsize,
 }
 
 impl Admission {
@@ -17,6 +20,7 @@ impl Admission {
         Arc::new(Self {
             bytes_max,
             held: AtomicUsize::new(0),
+            rows: AtomicUsize::new(0),
         })
     }
 
@@ -45,14 +49,18 @@ impl Admission {
     /// Counts `bytes` of acknowledged rows, which are kept whatever the bound says.
     pub fn hold(&self, bytes: usize) {
         self.held.fetch_add(bytes, Ordering::AcqRel);
+        self.rows.fetch_add(bytes, Ordering::AcqRel);
     }
 
-    /// Gives `bytes` back.
+    /// Gives `bytes` of rows back.
     pub fn release(&self, bytes: usize) {
-        let result = self.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
-            Some(held.saturating_sub(bytes))
-        });
-        debug_assert!(result.is_ok(), "the update always gives a value");
+        give_back(&self.rows, bytes);
+        give_back(&self.held, bytes);
+    }
+
+    /// Bytes of acknowledged rows: what a flush gives back.
+    pub fn rows_bytes(&self) -> usize {
+        self.rows.load(Ordering::Acquire)
     }
 
     /// Bytes held now.
@@ -66,6 +74,13 @@ impl Admission {
     }
 }
 
+fn give_back(gauge: &AtomicUsize, bytes: usize) {
+    let result = gauge.fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
+        Some(held.saturating_sub(bytes))
+    });
+    debug_assert!(result.is_ok(), "the update always gives a value");
+}
+
 /// Room for one request's bytes; given back when dropped.
 #[derive(Debug)]
 pub struct Permit {
@@ -75,6 +90,9 @@ pub struct Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.admission.release(self.bytes);
+        give_back(&self.admission.held, self.bytes);
     }
 }
+
+#[cfg(test)]
+mod tests;

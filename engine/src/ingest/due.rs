@@ -33,14 +33,44 @@ impl Waiting {
     }
 }
 
+/// Bytes that ingest holds, and may hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Memory {
+    /// Rows, and requests on their way.
+    pub(super) held: usize,
+    /// Of these the rows: what flushes give back.
+    pub(super) rows: usize,
+    pub(super) max: usize,
+}
+
+impl Memory {
+    /// Whether flushes are needed for want of memory, and help. Where requests hold it, whose clients are slow for instance,
+    /// they would give little back, and each event that comes would be made a file.
+    pub(super) fn is_short(self) -> bool {
+        self.held > self.max / 2 && self.rows > self.max / 8
+    }
+
+    /// Whether enough of it is free, or what is left is not worth the files.
+    fn is_eased(self) -> bool {
+        self.held <= self.max / 4 || self.rows <= self.max / 16
+    }
+
+    fn without(self, rows: usize) -> Self {
+        Self {
+            held: self.held.saturating_sub(rows),
+            rows: self.rows.saturating_sub(rows),
+            max: self.max,
+        }
+    }
+}
+
 /// What holds for all projects at the moment of the choice.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Situation {
     pub(super) now: Micros,
     pub(super) policy: FlushPolicy,
-    /// Bytes that ingest holds, and may hold.
-    pub(super) held_bytes: usize,
-    pub(super) held_bytes_max: usize,
+    /// Bytes that ingest holds.
+    pub(super) memory: Memory,
     /// What a restart would have to read of the write-ahead log, in bytes.
     pub(super) log_bytes: u64,
     /// The last WAL number in use.
@@ -48,10 +78,6 @@ pub(super) struct Situation {
 }
 
 impl Situation {
-    pub(super) fn is_short_of_memory(&self) -> bool {
-        self.held_bytes > self.held_bytes_max / 2
-    }
-
     fn interval(&self) -> Micros {
         i64::try_from(self.policy.interval_ms.saturating_mul(1000)).unwrap_or(i64::MAX)
     }
@@ -96,8 +122,8 @@ pub(super) fn choose(waiting: &[Waiting], situation: &Situation, small: &mut Sma
         .collect();
     ready.sort_by_key(|(_, one)| (one.is_retry, one.since, one.first_seq));
     let mut chosen: Vec<bool> = ready.iter().map(|(_, one)| situation.is_due(one)).collect();
-    if situation.is_short_of_memory() {
-        choose_largest(&ready, situation, &mut chosen);
+    if situation.memory.is_short() {
+        choose_largest(&ready, situation.memory, &mut chosen);
     }
     if situation.log_bytes > limits::WAL_BYTES_MAX {
         // Of the log's records, at least the older half can be dropped after this.
@@ -120,17 +146,17 @@ pub(super) fn choose(waiting: &[Waiting], situation: &Situation, small: &mut Sma
     pairs.filter(|(_, chosen)| *chosen).map(|((at, _), _)| *at).collect()
 }
 
-/// The largest, until a quarter of the memory is left in use.
-fn choose_largest(ready: &[(usize, &Waiting)], situation: &Situation, chosen: &mut [bool]) {
+/// The largest, until there is memory enough.
+fn choose_largest(ready: &[(usize, &Waiting)], memory: Memory, chosen: &mut [bool]) {
     let mut by_size: Vec<usize> = (0..ready.len()).collect();
     let bytes = |at: &usize| ready.get(*at).map_or(0, |(_, one)| one.bytes);
     by_size.sort_by_key(|at| std::cmp::Reverse(bytes(at)));
-    let mut held = situation.held_bytes;
+    let mut memory = memory;
     for at in by_size {
-        if held <= situation.held_bytes_max / 4 {
+        if memory.is_eased() {
             break;
         }
-        held = held.saturating_sub(bytes(&at));
+        memory = memory.without(bytes(&at));
         if let Some(chosen) = chosen.get_mut(at) {
             *chosen = true;
         }

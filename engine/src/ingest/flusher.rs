@@ -1,7 +1,7 @@
 //! From the buffer to the tables, in the background: what is old, large or too much for the memory bound.
 
 use super::buffer::{Files, Project};
-use super::due::{self, Situation, Waiting};
+use super::due::{self, Memory, Situation, Waiting};
 use super::part::Part;
 use super::{Receipt, Shared};
 use crate::blocking::blocking;
@@ -56,8 +56,15 @@ impl Shared {
         let rows = project.rows.lock();
         let part = &rows.active;
         let is_full = part.rows >= self.policy.rows_max || part.bytes >= self.policy.bytes_max;
-        (is_full || self.admission.held_bytes() > self.admission.bytes_max() / 2)
-            && self.clock.now_micros() >= rows.retry_at
+        (is_full || self.memory().is_short()) && self.clock.now_micros() >= rows.retry_at
+    }
+
+    fn memory(&self) -> Memory {
+        Memory {
+            held: self.admission.held_bytes(),
+            rows: self.admission.rows_bytes(),
+            max: self.admission.bytes_max(),
+        }
     }
 
     /// The projects whose rows go to their tables now.
@@ -67,8 +74,7 @@ impl Shared {
         let situation = Situation {
             now: self.clock.now_micros(),
             policy: self.policy,
-            held_bytes: self.admission.held_bytes(),
-            held_bytes_max: self.admission.bytes_max(),
+            memory: self.memory(),
             log_bytes: self.wal.replay_bytes(),
             last_seq: self.applied_seq.load(Ordering::Acquire),
         };

@@ -14,8 +14,11 @@ fn situation(now: Micros) -> Situation {
             rows_max: 200_000,
             bytes_max: 64 << 20,
         },
-        held_bytes: 0,
-        held_bytes_max: 256 << 20,
+        memory: Memory {
+            held: 0,
+            rows: 0,
+            max: 256 << 20,
+        },
         log_bytes: 0,
         last_seq: 1_000_000,
     }
@@ -117,9 +120,37 @@ fn a_long_log_is_shortened_from_its_old_end() {
 fn shortage_of_memory_takes_the_largest_first() {
     let waiting = [rows(0, 10), rows(1, 200_000 - 1), rows(2, 20)];
     let mut short = situation(3);
-    short.held_bytes = waiting.iter().map(|one| one.bytes).sum();
-    short.held_bytes_max = short.held_bytes;
+    let all = waiting.iter().map(|one| one.bytes).sum();
+    short.memory = Memory {
+        held: all,
+        rows: all,
+        max: all,
+    };
     assert_eq!(choose(&waiting, &short, &mut SmallFlushes::default()), [1]);
+}
+
+/// As when slow clients have announced long bodies: files of a few rows would give back next to nothing.
+#[test]
+fn memory_that_requests_hold_makes_no_small_files() {
+    let max = 64 << 20;
+    let mut waiting: Vec<Waiting> = (0..100).map(|at| rows(at, 10)).collect();
+    let look = |waiting: &[Waiting]| {
+        let rows = waiting.iter().map(|one| one.bytes).sum();
+        let memory = Memory {
+            held: max / 4 * 3 + rows,
+            rows,
+            max,
+        };
+        let short = Situation {
+            memory,
+            ..situation(100)
+        };
+        choose(waiting, &short, &mut SmallFlushes::default())
+    };
+    assert!(look(&waiting).is_empty());
+    // An eighth of the memory in one project, and the others are left alone.
+    waiting.push(rows(100, max / 8 / 500));
+    assert_eq!(look(&waiting), [100]);
 }
 
 proptest! {

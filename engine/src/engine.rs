@@ -205,13 +205,17 @@ impl Engine {
 
     /// As [`Engine::admit`], for a request that brings events: they also need room on the disk.
     ///
+    /// There must be room for all of `bytes`, and [`limits::REQUEST_BYTES_FIRST`] of them are reserved: who announces much and
+    /// sends little holds little. [`Engine::admit_more`] reserves the rest as it comes.
+    ///
     /// # Errors
     /// `Overloaded` when the bound on buffered bytes is reached, or the disk's free space is below its reserve. `Fenced` when
     /// this process takes no events: it only reads, or another one has taken over.
     pub fn admit_events(&self, bytes: usize) -> Result<Permit> {
         self.may_write()?;
         self.disk.check()?;
-        self.admit(bytes)
+        self.told(self.shared.admission.has_room(bytes))?;
+        self.admit(bytes.min(limits::REQUEST_BYTES_FIRST))
     }
 
     /// Reserves room for a request of `bytes`, before its body is read. Hold the permit until [`Engine::append`] returns.
@@ -219,12 +223,31 @@ impl Engine {
     /// # Errors
     /// `Overloaded` when the bound on buffered bytes is reached; the client should come back in a few seconds.
     pub fn admit(&self, bytes: usize) -> Result<Permit> {
-        let permit = self.shared.admission.admit(bytes);
-        if permit.is_err() {
+        self.told(self.shared.admission.admit(bytes))
+    }
+
+    /// Reserves for a request of which `bytes` have come: twice as many if there is room, so that a long body does not ask
+    /// for each piece.
+    ///
+    /// # Errors
+    /// As [`Engine::admit`].
+    pub fn admit_more(&self, permit: &mut Permit, bytes: usize) -> Result<()> {
+        match bytes <= permit.bytes() {
+            true => Ok(()),
+            false => {
+                let grown = permit.grow(bytes.saturating_mul(2));
+                self.told(grown.or_else(|_| permit.grow(bytes)))
+            }
+        }
+    }
+
+    /// A refusal is counted, and the flusher looks what it can do.
+    fn told<T>(&self, admitted: Result<T>) -> Result<T> {
+        if admitted.is_err() {
             self.shared.metrics.overloaded.add(1);
             self.shared.flush_soon.notify_one();
         }
-        permit
+        admitted
     }
 
     /// Makes a batch durable and visible to queries. Returns after the fsync; duplicates by event id are left out.

@@ -5,6 +5,10 @@ use std::time::Duration;
 /// Bytes of a rejected event that are kept: enough to see what it was, small enough that an attacker cannot fill a disk.
 pub const REJECTED_RAW_BYTES_MAX: usize = 16 * 1024;
 
+/// Bytes that are reserved for a request before any of its body has come: nearly all requests with one event. As many
+/// connections as the server takes, each with a body that never comes, hold 16 MiB.
+pub const REQUEST_BYTES_FIRST: usize = 4 * 1024;
+
 /// Bytes of one row of text that is imported. More is a file with other line ends than expected.
 pub const IMPORT_ROW_BYTES_MAX: usize = 4 * 1024 * 1024;
 

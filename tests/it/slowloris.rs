@@ -40,7 +40,7 @@ async fn be_slow(server: SocketAddr, number: usize) -> Duration {
         0 => ("", ""),
         1 => ("POST /v1/events HTTP/1.1\r\nHost: x\r\n", "X-A: b\r\n"),
         2 => (
-            "POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer shop-key\r\nContent-Length: 100000\r\n\r\n[",
+            "POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer shop-key\r\nContent-Length: 4000000\r\n\r\n[",
             " ",
         ),
         _ => ("GET /li", "v"),

@@ -30,20 +30,41 @@ impl Admission {
     /// # Errors
     /// `Overloaded` when the bound would be passed.
     pub fn admit(self: &Arc<Self>, bytes: usize) -> Result<Permit> {
-        let reserve = |held: usize| {
-            let after = held.saturating_add(bytes);
-            (held == 0 || after <= self.bytes_max).then_some(after)
-        };
-        match self.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, reserve) {
-            Ok(_) => Ok(Permit {
-                admission: Arc::clone(self),
-                bytes,
-            }),
-            Err(held) => Err(Error::overloaded(format!(
-                "the ingest buffer is full: {held} of {} bytes are waiting to be written; send again in a few seconds",
-                self.bytes_max
-            ))),
+        self.reserve(bytes, 0)?;
+        Ok(Permit {
+            admission: Arc::clone(self),
+            bytes,
+        })
+    }
+
+    /// Whether `bytes` could be reserved now; nothing is.
+    ///
+    /// # Errors
+    /// `Overloaded` when the bound would be passed.
+    pub fn has_room(&self, bytes: usize) -> Result<()> {
+        let held = self.held_bytes();
+        match self.is_within(held, bytes, 0) {
+            true => Ok(()),
+            false => Err(self.full(held)),
         }
+    }
+
+    fn is_within(&self, held: usize, more: usize, own: usize) -> bool {
+        held <= own || held.saturating_add(more) <= self.bytes_max
+    }
+
+    /// Adds `more` for somebody who holds `own` already.
+    fn reserve(&self, more: usize, own: usize) -> Result<()> {
+        let after = |held: usize| self.is_within(held, more, own).then(|| held.saturating_add(more));
+        let reserved = self.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, after);
+        reserved.map(drop).map_err(|held| self.full(held))
+    }
+
+    fn full(&self, held: usize) -> Error {
+        Error::overloaded(format!(
+            "the ingest buffer is full: {held} of {} bytes are waiting to be written; send again in a few seconds",
+            self.bytes_max
+        ))
     }
 
     /// Counts `bytes` of acknowledged rows, which are kept whatever the bound says.
@@ -86,6 +107,24 @@ fn give_back(gauge: &AtomicUsize, bytes: usize) {
 pub struct Permit {
     admission: Arc<Admission>,
     bytes: usize,
+}
+
+impl Permit {
+    /// Bytes that are reserved.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Reserves up to `bytes` in all.
+    ///
+    /// # Errors
+    /// `Overloaded` when the bound would be passed; what was reserved stays so.
+    pub fn grow(&mut self, bytes: usize) -> Result<()> {
+        let more = bytes.saturating_sub(self.bytes);
+        self.admission.reserve(more, self.bytes)?;
+        self.bytes += more;
+        Ok(())
+    }
 }
 
 impl Drop for Permit {

@@ -16,10 +16,11 @@ use axum::routing::any;
 use bytes::Bytes;
 use engine::clock::Micros;
 use engine::ingest::{Batch, Permit};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use std::sync::Arc;
 
-/// Bytes that are admitted for a body whose length is not told.
+/// Bytes that there must be room for when a body's length is not told.
 const UNTOLD_BODY_BYTES: usize = 64 * 1024;
 /// Memory of a request's events for each byte of its text: the text, the columns, and the row on its way to the disk.
 const MEMORY_PER_BYTE: usize = 3;
@@ -82,11 +83,11 @@ async fn receive(app: &SharedApp, parts: Parts, body: Body) -> Result<Reply, Fai
     let told = parts
         .header("content-length")
         .and_then(|text| text.parse::<usize>().ok());
-    let _room = app
+    let mut room = app
         .engine
         .admit_events(told.unwrap_or(UNTOLD_BODY_BYTES).min(INGEST_BODY_BYTES_MAX))?;
     let received_at = app.clock().now_micros();
-    let body = read(body, told).await?;
+    let body = read(app, body, told, &mut room).await?;
 
     let parts = Arc::new(parts);
     let work = {
@@ -127,8 +128,8 @@ fn understand(
     Ok((translate(protocol, parts, &text, &env)?, room))
 }
 
-/// Reads the body within its bound.
-async fn read(body: Body, told: Option<usize>) -> Result<Bytes, Failure> {
+/// Reads the body within its bound. `room` grows with it.
+async fn read(app: &App, mut body: Body, told: Option<usize>, room: &mut Permit) -> Result<Bytes, Failure> {
     let too_large = || {
         Failure::too_large(format!(
             "the body is larger than {INGEST_BODY_BYTES_MAX} bytes; send smaller batches, or gzip them"
@@ -137,12 +138,26 @@ async fn read(body: Body, told: Option<usize>) -> Result<Bytes, Failure> {
     if told.is_some_and(|bytes| bytes > INGEST_BODY_BYTES_MAX) {
         return Err(too_large());
     }
-    match Limited::new(body, INGEST_BODY_BYTES_MAX).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(error) if caused_by::<BodyTooSlow>(error.as_ref()) => Err(Failure::too_slow()),
-        Err(error) => Err(Failure::undecodable(format!("the body broke off: {error}"))),
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| match caused_by::<BodyTooSlow>(&error) {
+            true => Failure::too_slow(),
+            false => Failure::undecodable(format!("the body broke off: {error}")),
+        })?;
+        // Else trailers, which nobody asked for.
+        let Ok(piece) = frame.into_data() else { continue };
+        let bytes = whole.len() + piece.len();
+        if bytes > INGEST_BODY_BYTES_MAX {
+            return Err(too_large());
+        }
+        app.engine.admit_more(room, bytes)?;
+        if whole.is_empty() && body.is_end_stream() {
+            return Ok(piece);
+        }
+        whole.reserve_exact(room.bytes().max(bytes) - whole.len());
+        whole.extend_from_slice(&piece);
     }
+    Ok(whole.into())
 }
 
 /// Whether an error or one of its causes is an `E`.

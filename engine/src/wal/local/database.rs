@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::wal::index::{ExpiryFactory, events_options};
 use crate::wal::{EventKey, Seq};
-use fjall::{Keyspace, KeyspaceCreateOptions, PersistMode, UserValue};
+use fjall::{AbstractTree, Keyspace, KeyspaceCreateOptions, PersistMode, UserValue};
 use parking_lot::Mutex;
 use std::fs::File;
 use std::io::{self, Write};
@@ -377,8 +377,17 @@ impl Database {
                 self.segments.lock().sealed.append(&mut dropped);
                 return Err(failed(&self.folder, "drop a segment", error));
             }
+            // The store's list of journals keeps a handle of it until they are deleted, and with it all of its records in
+            // memory: several times what waits to be flushed.
+            segment.keyspace.tree.clear_active_memtable();
         }
         Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn sealed(&self) -> Vec<Keyspace> {
+        let segments = self.segments.lock();
+        segments.sealed.iter().map(|segment| segment.keyspace.clone()).collect()
     }
 
     /// Shows the records of the sealed segments to `each`, oldest first.

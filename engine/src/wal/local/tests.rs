@@ -271,6 +271,26 @@ fn a_worn_log_is_opened_anew_when_there_is_little_to_read() {
     assert_eq!(wal.metrics.wal_failures.get(), 0);
 }
 
+/// The store keeps a handle of a dropped segment until it deletes the journals, which may be ten minutes later.
+#[test]
+fn the_records_of_a_dropped_segment_leave_memory_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let wal = open(folder.path());
+    let seq = write(&wal, "a").unwrap();
+    wal.rotate(0).unwrap();
+    let sealed = wal.with_database("looking", |database| Ok(database.sealed())).unwrap();
+    let records = || {
+        sealed
+            .iter()
+            .map(|keyspace| keyspace.iter().count())
+            .collect::<Vec<_>>()
+    };
+    wal.trim(seq).unwrap();
+    assert_eq!(records(), [1]);
+    wal.trim(seq + 1).unwrap();
+    assert_eq!(records(), [0]);
+}
+
 /// Files below `folder` that this process has open.
 #[cfg(target_os = "linux")]
 fn open_below(folder: &Path) -> usize {

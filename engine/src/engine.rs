@@ -214,7 +214,7 @@ impl Engine {
     pub fn admit_events(&self, bytes: usize) -> Result<Permit> {
         self.may_write()?;
         self.disk.check()?;
-        self.told(self.shared.admission.has_room(bytes))?;
+        self.counting_refusals(self.shared.admission.has_room(bytes))?;
         self.admit(bytes.min(limits::REQUEST_BYTES_FIRST))
     }
 
@@ -223,7 +223,7 @@ impl Engine {
     /// # Errors
     /// `Overloaded` when the bound on buffered bytes is reached; the client should come back in a few seconds.
     pub fn admit(&self, bytes: usize) -> Result<Permit> {
-        self.told(self.shared.admission.admit(bytes))
+        self.counting_refusals(self.shared.admission.admit(bytes))
     }
 
     /// Reserves for a request of which `bytes` have come: twice as many if there is room, so that a long body does not ask
@@ -236,13 +236,13 @@ impl Engine {
             true => Ok(()),
             false => {
                 let grown = permit.grow(bytes.saturating_mul(2));
-                self.told(grown.or_else(|_| permit.grow(bytes)))
+                self.counting_refusals(grown.or_else(|_| permit.grow(bytes)))
             }
         }
     }
 
     /// A refusal is counted, and the flusher looks what it can do.
-    fn told<T>(&self, admitted: Result<T>) -> Result<T> {
+    fn counting_refusals<T>(&self, admitted: Result<T>) -> Result<T> {
         if admitted.is_err() {
             self.shared.metrics.overloaded.add(1);
             self.shared.flush_soon.notify_one();

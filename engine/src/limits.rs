@@ -123,7 +123,8 @@ pub const DISK_RESERVE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 pub const PUT_TRIES_MAX: u32 = 10;
 /// Tries to take a table over from an earlier writer, each against one commit of its that was on its way.
 pub const CLAIM_TRIES_MAX: u32 = 20;
-/// Tries of a commit, each against one of this process that arrived after it had been given up for lost.
+/// Tries of a commit, each against another one that came first: one of this process that had been given up for lost, or
+/// another program's.
 pub const COMMIT_TRIES_MAX: u32 = 5;
 /// Milliseconds between two looks whether another process has taken over as the writer, while nothing is committed.
 pub const FENCE_CHECK_MS: u64 = 10_000;

@@ -69,7 +69,6 @@ impl Memory {
 pub(super) struct Situation {
     pub(super) now: Micros,
     pub(super) policy: FlushPolicy,
-    /// Bytes that ingest holds.
     pub(super) memory: Memory,
     /// What a restart would have to read of the write-ahead log, in bytes.
     pub(super) log_bytes: u64,
@@ -147,11 +146,10 @@ pub(super) fn choose(waiting: &[Waiting], situation: &Situation, small: &mut Sma
 }
 
 /// The largest, until there is memory enough.
-fn choose_largest(ready: &[(usize, &Waiting)], memory: Memory, chosen: &mut [bool]) {
+fn choose_largest(ready: &[(usize, &Waiting)], mut memory: Memory, chosen: &mut [bool]) {
     let mut by_size: Vec<usize> = (0..ready.len()).collect();
     let bytes = |at: &usize| ready.get(*at).map_or(0, |(_, one)| one.bytes);
     by_size.sort_by_key(|at| std::cmp::Reverse(bytes(at)));
-    let mut memory = memory;
     for at in by_size {
         if memory.is_eased() {
             break;

@@ -7,11 +7,11 @@ use deltalake_core::kernel::transaction::TransactionError;
 
 /// Tries of one commit.
 ///
-/// While the fence holds, what comes between is of this process too, or of another program that nothing is lost to: a commit
-/// whose answer was lost may arrive long after the log was read again. The library refuses a commit that meets one before it
+/// While the fence holds, no other writer of ours is behind it: it is a commit of this process whose answer was lost and that
+/// arrives long after the log was read again, or another program's. The library refuses a commit that meets one before it
 /// writes anything, so it can be tried as it is.
 #[derive(Default)]
-pub struct Tries(u32);
+pub(super) struct Tries(u32);
 
 impl Tries {
     /// Lets a commit that failed with `error` be tried again, of which the log says that it did not happen, if it
@@ -19,7 +19,7 @@ impl Tries {
     ///
     /// # Errors
     /// `error` where it met none, else `Storage`, which names it.
-    pub fn again(&mut self, error: Error, is_repeatable: bool) -> Result<()> {
+    pub(super) fn again(&mut self, error: Error, is_repeatable: bool) -> Result<()> {
         if !is_conflict(&error) {
             return Err(error);
         }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::Layers;
 use engine::clock::FixedClock;
+use futures::StreamExt;
 use http_body_util::BodyExt;
 use serde_json::Value as Json;
 use std::io::Write;
@@ -156,6 +157,26 @@ async fn a_full_buffer_is_503_before_the_body_is_read() {
             .status,
         200
     );
+}
+
+/// Nothing is known of a chunked body before it comes, so it has to find room on its way.
+#[tokio::test]
+async fn a_body_that_finds_no_room_on_its_way_is_503() {
+    let server = Server::start().await;
+    let app = Arc::clone(&server.app);
+    let pieces = futures::stream::iter(0..8).map(move |n| {
+        // Others take all the room when the first piece is there, and keep it.
+        for bytes in (0..40).rev().map(|power| 1 << power).filter(|_| n == 1) {
+            while let Ok(permit) = app.engine.admit(bytes) {
+                std::mem::forget(permit);
+            }
+        }
+        Ok::<_, std::io::Error>(Bytes::from_static(&[b' '; 8 * 1024]))
+    });
+    let answer = server
+        .send("POST", "/v1/events?key=key", &[], Body::from_stream(pieces))
+        .await;
+    assert_eq!(answer.status, 503, "{}", answer.json());
 }
 
 #[tokio::test]

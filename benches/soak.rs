@@ -44,7 +44,9 @@ const GROWTH_MAX: f64 = 1.0;
 const CHANCE: f64 = 3.0;
 /// The least length of a run whose second half can be told from the time in which caches and files fill up.
 const FILLED_SECONDS: f64 = 1_190.0;
-/// What the queries ask of.
+/// Of so many queries one asks of sessions.
+const SESSIONS_EVERY: u64 = 500;
+/// What the others ask of.
 const LATELY: &str = "from 5 minutes ago to now";
 
 fn from_env(name: &str, default: u64) -> u64 {
@@ -54,7 +56,8 @@ fn from_env(name: &str, default: u64) -> u64 {
 }
 
 /// A question about the last minutes. Of all there is, each would ask more than the one before, and what it holds would grow
-/// up to the share of queries.
+/// up to the share of queries. Sessions are made of all events of a visitor whatever the dates, so they are asked of seldom:
+/// often enough that what they leave behind would be seen.
 fn query(n: u64) -> Value {
     let lately = |dimension: &str, granularity: Option<&str>| {
         let mut time = json!({"dimension": dimension, "dateRange": LATELY});
@@ -64,14 +67,17 @@ fn query(n: u64) -> Value {
         json!([time])
     };
     let viewed = |granularity| lately("TrackedEvents.derivedTstamp", granularity);
+    if n % SESSIONS_EVERY == SESSIONS_EVERY - 1 {
+        return json!({"measures": ["Sessions.count"], "timeDimensions": lately("Sessions.startAt", None)});
+    }
     match n % 4 {
         0 => json!({"measures": ["TrackedEvents.count"], "timeDimensions": viewed(Some("minute"))}),
         1 => json!({"measures": ["TrackedEvents.count"], "dimensions": ["TrackedEvents.pageUrl"],
             "timeDimensions": viewed(None), "limit": 10 + n % 90}),
         2 => json!({"measures": ["completed_purchase.count"], "dimensions": ["completed_purchase.step"],
             "timeDimensions": lately("completed_purchase.date", None)}),
-        _ => json!({"measures": ["Sessions.count"], "timeDimensions": lately("Sessions.startAt", None),
-            "limit": 1 + n % 100}),
+        _ => json!({"measures": ["TrackedEvents.uniqueUsersCount"], "dimensions": ["TrackedEvents.agentName"],
+            "timeDimensions": viewed(None), "limit": 1 + n % 100}),
     }
 }
 

@@ -17,6 +17,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::record_batch::RecordBatch;
 use disk::Unsynced;
 use engine::clock::SystemClock;
+use engine::error::ErrorKind;
 use engine::event::{Column, Event};
 use engine::ingest::Batch;
 use engine::{Engine, EngineOptions, ProjectId};
@@ -165,10 +166,20 @@ async fn check(data: &Path, sent: Sent) -> Result<(), String> {
     std::fs::create_dir_all(data.join("store")).unwrap();
     let project = ProjectId::new(crate::scenario::PROJECT).unwrap();
     let open = || async {
-        Engine::open(options(data)).await.map_err(|error| {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            format!("the start failed: {error} ({cause:?})")
-        })
+        let started = Instant::now();
+        loop {
+            match Engine::open(options(data)).await {
+                Ok(engine) => return Ok(engine),
+                // A merge of the engine that was dropped holds the folder until it comes to where it can be stopped.
+                Err(error) if error.kind() == ErrorKind::Fenced && started.elapsed() < WAIT => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Err(error) => {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    return Err(format!("the start failed: {error} ({cause:?})"));
+                }
+            }
+        }
     };
     let engine = open().await?;
     let when = |when: &'static str| move |error: String| format!("{when}: {error}");

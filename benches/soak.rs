@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use support::client::now_seconds;
+use support::client::{Client, now_seconds};
 use support::events::rich_page_views;
 use support::process::Process;
 use support::write_funnel;
@@ -252,48 +252,86 @@ fn report(samples: &[Sample]) -> bool {
     grows
 }
 
+/// What was done of the load.
+#[derive(Default)]
+struct Done {
+    sent: AtomicU64,
+    refused: AtomicU64,
+    /// Batches acknowledged after more than a second.
+    slow: AtomicU64,
+    /// The slowest acknowledgement since it was last looked at.
+    slowest_micros: AtomicU64,
+    asked: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Done {
+    /// Posts batch `n`.
+    fn post(&self, client: &Client, n: u64) {
+        let rows = json!(rich_page_views(&format!("s{n}-"), BATCH as usize, now_seconds()));
+        let posted = Instant::now();
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        match client.ingest("shop-key", &rows).status {
+            200 => {
+                let micros = posted.elapsed().as_micros() as u64;
+                self.slowest_micros.fetch_max(micros, Ordering::Relaxed);
+                self.slow.fetch_add(u64::from(micros > 1_000_000), Ordering::Relaxed);
+            }
+            503 => drop(self.refused.fetch_add(1, Ordering::Relaxed)),
+            other => panic!("a batch was answered with {other}"),
+        }
+    }
+
+    /// Asks the next query, unless a rest is wanted.
+    fn ask(&self, client: &Client, rest: &Rest) {
+        let n = self.asked.fetch_add(1, Ordering::Relaxed);
+        rest.ask(|| {
+            let reply = client.load_final("shop", &query(n));
+            self.failed.fetch_add(u64::from(reply.status != 200), Ordering::Relaxed);
+        });
+    }
+
+    /// Prints it. Returns whether it was the load of so many batches and queries a second.
+    fn report(&self, batches: f64, queries: f64, seconds: f64) -> bool {
+        let count = |done: &AtomicU64| done.load(Ordering::Relaxed);
+        println!(
+            "{} queries asked, {} not answered; {} batches sent, {} refused, {} acknowledged after more than a second",
+            count(&self.asked),
+            count(&self.failed),
+            count(&self.sent),
+            count(&self.refused),
+            count(&self.slow)
+        );
+        let reached = |done: &AtomicU64, rate: f64| count(done) as f64 / (rate * seconds);
+        let (of_batches, of_queries) = (reached(&self.sent, batches), reached(&self.asked, queries));
+        println!("of the load, {of_batches:.3} of the events and {of_queries:.3} of the queries were reached");
+        of_batches.min(of_queries) >= REACHED
+    }
+}
+
 fn main() -> std::process::ExitCode {
     // `cargo test --benches` only asks whether this starts.
     if std::env::args().any(|argument| argument == "--test") {
         return std::process::ExitCode::SUCCESS;
     }
     let seconds = from_env("TALLY_SOAK_SECONDS", 60);
-    let (events, queries) = (from_env("TALLY_SOAK_EVENTS", 2_000), from_env("TALLY_SOAK_QUERIES", 5));
+    let batches = from_env("TALLY_SOAK_EVENTS", 2_000) as f64 / BATCH as f64;
+    let queries = from_env("TALLY_SOAK_QUERIES", 5) as f64;
     let folder = tempfile::tempdir().unwrap();
     write_funnel(&folder.path().join("data").join("models"));
     let server = Process::start(folder.path(), &[("memory", "512MiB"), ("flush_interval_ms", "2000")]);
     let stop = AtomicBool::new(false);
-    let [sent, refused, failed, asked, slow, slowest_micros] = [const { AtomicU64::new(0) }; 6];
-    let rest = Rest::default();
+    let (done, rest) = (Done::default(), Rest::default());
     let started = Instant::now();
     let samples = std::thread::scope(|scope| {
         scope.spawn(|| {
             let client = server.client();
-            at_rate(events as f64 / BATCH as f64, &stop, |n| {
-                let rows = json!(rich_page_views(&format!("s{n}-"), BATCH as usize, now_seconds()));
-                let posted = Instant::now();
-                sent.fetch_add(1, Ordering::Relaxed);
-                match client.ingest("shop-key", &rows).status {
-                    200 => {
-                        let micros = posted.elapsed().as_micros() as u64;
-                        slowest_micros.fetch_max(micros, Ordering::Relaxed);
-                        slow.fetch_add(u64::from(micros > 1_000_000), Ordering::Relaxed);
-                    }
-                    503 => drop(refused.fetch_add(1, Ordering::Relaxed)),
-                    other => panic!("a batch was answered with {other}"),
-                }
-            });
+            at_rate(batches, &stop, |n| done.post(&client, n));
         });
         for _ in 0..ASKING {
             scope.spawn(|| {
                 let client = server.client();
-                at_rate(queries as f64 / ASKING as f64, &stop, |_| {
-                    let n = asked.fetch_add(1, Ordering::Relaxed);
-                    rest.ask(|| {
-                        let reply = client.load_final("shop", &query(n));
-                        failed.fetch_add(u64::from(reply.status != 200), Ordering::Relaxed);
-                    });
-                });
+                at_rate(queries / ASKING as f64, &stop, |_| done.ask(&client, &rest));
             });
         }
         let mut samples = Vec::new();
@@ -301,7 +339,7 @@ fn main() -> std::process::ExitCode {
         while started.elapsed() < Duration::from_secs(seconds) {
             std::thread::sleep(every);
             let taken = sample(&server, folder.path(), &rest, started);
-            let slowest_ms = slowest_micros.swap(0, Ordering::Relaxed) / 1_000;
+            let slowest_ms = done.slowest_micros.swap(0, Ordering::Relaxed) / 1_000;
             println!(
                 "{:>6.0} s  memory {:>6.1} MiB, {:>6.1} at rest (and {:.0} of the binary; counted {:.1?})  descriptors {:>4}  files: {:>4} in \
                  the table, {:>5} stored, {:>5} in all  slowest acknowledgement {slowest_ms} ms",
@@ -320,21 +358,7 @@ fn main() -> std::process::ExitCode {
         stop.store(true, Ordering::Relaxed);
         samples
     });
-    let passed = started.elapsed().as_secs_f64();
-    println!(
-        "{} queries asked, {} not answered; {} batches sent, {} refused, {} acknowledged after more than a second",
-        asked.load(Ordering::Relaxed),
-        failed.load(Ordering::Relaxed),
-        sent.load(Ordering::Relaxed),
-        refused.load(Ordering::Relaxed),
-        slow.load(Ordering::Relaxed)
-    );
-    let reached = |done: &AtomicU64, rate: f64| done.load(Ordering::Relaxed) as f64 / (rate * passed);
-    let (of_events, of_queries) = (
-        reached(&sent, events as f64 / BATCH as f64),
-        reached(&asked, queries as f64),
-    );
-    println!("of the load, {of_events:.3} of the events and {of_queries:.3} of the queries were reached");
-    let is_light = of_events.min(of_queries) < REACHED;
-    std::process::ExitCode::from(u8::from(report(&samples) || is_light))
+    let is_reached = done.report(batches, queries, started.elapsed().as_secs_f64());
+    let grows = report(&samples);
+    std::process::ExitCode::from(u8::from(grows || !is_reached))
 }

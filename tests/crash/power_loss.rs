@@ -17,7 +17,6 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::record_batch::RecordBatch;
 use disk::Unsynced;
 use engine::clock::SystemClock;
-use engine::error::ErrorKind;
 use engine::event::{Column, Event};
 use engine::ingest::Batch;
 use engine::{Engine, EngineOptions, ProjectId};
@@ -145,13 +144,21 @@ impl Recording {
         let data = keep.map_or(folder.path(), |keep| keep).join("data");
         std::fs::create_dir_all(&data).unwrap();
         disk::rebuild(&self.steps, crash, unsynced, &self.root, &data);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(check(&data, self.sent(crash)))
+        let sent = self.sent(crash);
+        in_a_process(send_all_again(&data, &sent))?;
+        in_a_process(start_once_more(&data, &sent))
     }
+}
+
+/// Runs `life` to its end, and that of all work it has begun, as the end of a process would be: a merge of a dropped engine
+/// holds the folder until it comes to where it can be stopped.
+fn in_a_process<T>(life: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(life)
 }
 
 fn options(data: &Path) -> EngineOptions {
@@ -161,27 +168,22 @@ fn options(data: &Path) -> EngineOptions {
     }
 }
 
-/// Opens the folder, looks, sends everything again, looks, and looks once more after another start.
-async fn check(data: &Path, sent: Sent) -> Result<(), String> {
+fn project() -> ProjectId {
+    ProjectId::new(crate::scenario::PROJECT).unwrap()
+}
+
+async fn open(data: &Path) -> Result<Arc<Engine>, String> {
+    Engine::open(options(data)).await.map_err(|error| {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        format!("the start failed: {error} ({cause:?})")
+    })
+}
+
+/// Opens the folder, looks, sends everything again, and looks.
+async fn send_all_again(data: &Path, sent: &Sent) -> Result<(), String> {
     std::fs::create_dir_all(data.join("store")).unwrap();
-    let project = ProjectId::new(crate::scenario::PROJECT).unwrap();
-    let open = || async {
-        let started = Instant::now();
-        loop {
-            match Engine::open(options(data)).await {
-                Ok(engine) => return Ok(engine),
-                // A merge of the engine that was dropped holds the folder until it comes to where it can be stopped.
-                Err(error) if error.kind() == ErrorKind::Fenced && started.elapsed() < WAIT => {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-                Err(error) => {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    return Err(format!("the start failed: {error} ({cause:?})"));
-                }
-            }
-        }
-    };
-    let engine = open().await?;
+    let project = project();
+    let engine = open(data).await?;
     let when = |when: &'static str| move |error: String| format!("{when}: {error}");
     sent.check(&stored(&engine, data, &project).await?)
         .map_err(when("after the power cut"))?;
@@ -198,16 +200,17 @@ async fn check(data: &Path, sent: Sent) -> Result<(), String> {
             return Err(format!("batch {number} sent again: {receipt:?}"));
         }
     }
-    let all = Sent {
-        acknowledged: sent.all.clone(),
-        all: sent.all.clone(),
-    };
-    all.check(&stored(&engine, data, &project).await?)
-        .map_err(when("after all was sent again"))?;
-    drop(engine);
-    let engine = open().await?;
-    all.check(&stored(&engine, data, &project).await?)
-        .map_err(when("after another start"))
+    sent.all_acknowledged()
+        .check(&stored(&engine, data, &project).await?)
+        .map_err(when("after all was sent again"))
+}
+
+/// Opens the folder once more, in which everything that was ever sent has to be.
+async fn start_once_more(data: &Path, sent: &Sent) -> Result<(), String> {
+    let engine = open(data).await.map_err(|error| format!("another start: {error}"))?;
+    sent.all_acknowledged()
+        .check(&stored(&engine, data, &project()).await?)
+        .map_err(|error| format!("after another start: {error}"))
 }
 
 fn event(id: &str) -> Event {

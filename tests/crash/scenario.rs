@@ -43,6 +43,14 @@ pub struct Sent {
 }
 
 impl Sent {
+    /// The same, had every batch been acknowledged.
+    pub fn all_acknowledged(&self) -> Self {
+        Self {
+            acknowledged: self.all.clone(),
+            all: self.all.clone(),
+        }
+    }
+
     /// Posts a batch.
     pub fn post(&mut self, client: &Client, number: u64) -> Answer {
         self.all.insert(number);

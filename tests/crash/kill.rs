@@ -7,7 +7,7 @@
 
 use crate::from_env;
 use crate::ledger::Ledger;
-use crate::scenario::metric;
+use crate::scenario::{metric, wal_bytes};
 use crate::support::Random;
 use crate::support::client::{Client, now_seconds};
 use crate::support::events::{native_request, page_views};
@@ -159,7 +159,9 @@ struct Figures {
     /// Ids that were never acknowledged and are stored all the same.
     stored_unacknowledged: usize,
     resent: usize,
-    longest_restart: Duration,
+    /// With the MiB of log it began with.
+    longest_restart: (Duration, u64),
+    most_log_mib: u64,
     /// Completed while events came.
     flushes: u64,
     merges: u64,
@@ -178,9 +180,12 @@ fn run(folder: &Path, ledger: &Ledger, rounds: u64, seed: u64, random: &mut Rand
         let (sent, [flushes, merges]) = live_and_die(&mut server, ledger, round, life, merge_max);
         figures.flushes += flushes;
         figures.merges += merges;
+        let log_mib = wal_bytes(folder) >> 20;
         let started = Instant::now();
         server = Process::start(folder, SETTINGS);
-        figures.longest_restart = figures.longest_restart.max(started.elapsed());
+        let took = started.elapsed();
+        figures.longest_restart = figures.longest_restart.max((took, log_mib));
+        figures.most_log_mib = figures.most_log_mib.max(log_mib);
         check_round(&server.client(), ledger, round, seed, sent, figures);
     }
     let all = ledger.read();

@@ -4,12 +4,11 @@
 //! release build (`TALLY_BIN`).
 
 use crate::from_env;
-use crate::scenario::PROJECT;
+use crate::scenario::{PROJECT, wal_bytes};
 use crate::support::client::now_seconds;
 use crate::support::events::rich_page_views;
 use crate::support::process::Process;
 use serde_json::json;
-use std::path::Path;
 use std::time::Instant;
 
 const BATCH: usize = 1_000;
@@ -20,19 +19,6 @@ const SETTINGS: &[(&str, &str)] = &[
     ("flush_bytes_max", "16GiB"),
     ("memory", "8GiB"),
 ];
-
-fn folder_bytes(folder: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let bytes = |path: &Path| match path.is_dir() {
-        true => folder_bytes(path),
-        // What is allocated: journals are made larger than their content.
-        false => path.metadata().map_or(0, |metadata| metadata.blocks() * 512),
-    };
-    std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| bytes(&entry.unwrap().path()))
-        .sum()
-}
 
 #[test]
 #[allow(clippy::print_stdout, reason = "the figures are what the test is run for")]
@@ -50,7 +36,7 @@ fn a_long_log_is_replayed_whole() {
         sent += BATCH as u64;
     }
     server.kill();
-    let log = folder_bytes(&folder.path().join("data/wal"));
+    let log = wal_bytes(folder.path());
     let started = Instant::now();
     server = Process::start(folder.path(), SETTINGS);
     let took = started.elapsed();

@@ -6,6 +6,7 @@ use crate::support::process::Process;
 use crate::support::wait_for;
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -187,4 +188,18 @@ pub fn is_ready(server: &mut Process, client: &Client) -> bool {
         std::thread::sleep(Duration::from_millis(5));
     }
     false
+}
+
+/// Bytes on disk of the write-ahead log of a server in `folder`.
+pub fn wal_bytes(folder: &Path) -> u64 {
+    fn all(path: &Path) -> u64 {
+        let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+        let bytes = |path: &Path| match path.is_dir() {
+            true => all(path),
+            // What is allocated: journals are made larger than their content.
+            false => path.metadata().map_or(0, |metadata| metadata.blocks() * 512),
+        };
+        entries.map(|path| bytes(&path)).sum()
+    }
+    all(&folder.join("data/wal"))
 }

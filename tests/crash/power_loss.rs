@@ -11,6 +11,8 @@ mod trace;
 use crate::from_env;
 use crate::scenario::{Answer, Sent, ids, metric, wait_metric};
 use crate::strace;
+use crate::support::client::{Client, now_seconds};
+use crate::support::events::page_views;
 use crate::support::{Random, wait_for};
 use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::datatypes::DataType;
@@ -20,6 +22,7 @@ use engine::clock::SystemClock;
 use engine::event::{Column, Event};
 use engine::ingest::Batch;
 use engine::{Engine, EngineOptions, ProjectId};
+use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,8 +46,9 @@ struct Recording {
     kills: u64,
 }
 
-/// Three lives of a server: the first makes everything, flushes, merges, and is killed; the second is killed between a
-/// commit's name and its sync; the third replays and ends in peace.
+/// Four lives of a server: the first makes everything, flushes, merges, and is killed; the second is killed between a
+/// commit's name and its sync; the third replays and ends in peace; the fourth begins with a log of which most is not needed
+/// any more.
 fn record(folder: &Path) -> Recording {
     let root = folder.join("data");
     crate::support::write_projects(&root);
@@ -71,6 +75,7 @@ fn record(folder: &Path) -> Recording {
         wait_metric(&client, "tally_flushes_total", flushes + 1, WAIT).unwrap();
     }
     let merges = wait_metric(&client, "tally_compactions_total", 1, WAIT).unwrap();
+    fill_the_log(&client);
     std::thread::scope(|scope| {
         for number in 21..=23 {
             let client = client.clone();
@@ -90,19 +95,22 @@ fn record(folder: &Path) -> Recording {
     wait_for("a commit", WAIT, || (commits() > before + 1).then_some(()));
     server.kill();
     recorder.read(&strace::log(&path, server.id()));
-    let (mut server, path) = traced(3, None);
-    server.wait_ready();
-    let client = server.client();
-    // What is sent after a flush is not in it.
-    for (numbers, flushes) in [(301..=302, 1), (303..=304, 2)] {
-        for number in numbers {
-            assert_eq!(sent.post(&client, number), Answer::Acknowledged);
+    for (life, posts) in [(3, &[(301..=302, 1), (303..=304, 2)][..]), (4, &[(305..=305, 1)])] {
+        let (mut server, path) = traced(life, None);
+        server.wait_ready();
+        let client = server.client();
+        // What is sent after a flush is not in it.
+        for (numbers, flushes) in posts {
+            for number in numbers.clone() {
+                assert_eq!(sent.post(&client, number), Answer::Acknowledged);
+            }
+            wait_metric(&client, "tally_flushes_total", *flushes, WAIT).unwrap();
         }
-        wait_metric(&client, "tally_flushes_total", flushes, WAIT).unwrap();
+        assert!(server.terminate().success());
+        recorder.read(&strace::log(&path, server.id()));
     }
-    assert!(server.terminate().success());
-    recorder.read(&strace::log(&path, server.id()));
     assert!(merges > 0);
+    assert!(recorder.steps.iter().any(is_thinned), "no journal was written anew");
     Recording {
         root,
         steps: recorder.steps,
@@ -111,13 +119,36 @@ fn record(folder: &Path) -> Recording {
     }
 }
 
+/// Posts events of another project until most of the log is not needed any more, more than a start leaves in it. Their text
+/// does not compress.
+fn fill_the_log(client: &Client) {
+    let mut random = Random::new(1);
+    let mut text = || -> String { (0..4_000).map(|_| char::from(b'?' + random.below(64) as u8)).collect() };
+    for part in 0..5 {
+        let mut events = page_views(&format!("noise-{part}-"), 400, now_seconds() - 3_600);
+        for event in &mut events {
+            event["properties"] = json!({ "noise": text() });
+        }
+        let flushes = metric(client, "tally_flushes_total").unwrap();
+        assert_eq!(client.ingest("blog-key", &json!(events)).status, 200);
+        wait_metric(client, "tally_flushes_total", flushes + 1, WAIT).unwrap();
+    }
+}
+
+/// Whether what a journal does not need any more was taken out.
+fn is_thinned(step: &Step) -> bool {
+    let is_journal = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "jnl");
+    matches!(step, Step::Rename { to, .. } if is_journal(to))
+}
+
 impl Recording {
     /// What clients had sent and been told by step `crash`.
     fn sent(&self, crash: usize) -> Sent {
-        Sent {
-            acknowledged: disk::acknowledged(&self.steps, crash).into_iter().collect(),
-            all: self.sent.all.clone(),
-        }
+        let mut acknowledged: BTreeSet<u64> = disk::acknowledged(&self.steps, crash).into_iter().collect();
+        // What fills the log is no batch.
+        acknowledged.retain(|number| self.sent.all.contains(number));
+        let all = self.sent.all.clone();
+        Sent { acknowledged, all }
     }
 
     /// The recording of a server that forgets some syncs.
@@ -296,7 +327,7 @@ fn a_power_cut_at_any_moment_loses_nothing_acknowledged() {
         "the recording tells of every answer"
     );
     println!(
-        "recorded {} steps with {syncs} syncs, {} acknowledged batches, {} kills and a clean end",
+        "recorded {} steps with {syncs} syncs, {} acknowledged batches, {} kills and two clean ends",
         recording.steps.len(),
         acknowledged.len(),
         recording.kills

@@ -104,8 +104,7 @@ impl LocalWal {
             journal::rewrite(&path, None)?;
             database::renew_pointers(&path)?;
         } else {
-            journal::settle(&path)?;
-            database::sync_folders(&path)?;
+            database::prepare(&path)?;
         }
         let database = Database::open(&path, &clock)?;
         let _ = std::fs::remove_file(&suspect);
@@ -292,7 +291,7 @@ impl LocalWal {
         let renewed = caught("opening the write-ahead log anew", || {
             drop(database.take());
             let closed = started.elapsed();
-            journal::settle(&path)?;
+            database::prepare(&path)?;
             let settled = started.elapsed();
             Ok((self.open_up_to(&path, *last_seq)?, closed, settled))
         });

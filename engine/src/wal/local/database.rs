@@ -20,9 +20,9 @@ const EVENTS: &str = "events";
 const SEGMENT_PREFIX: &str = "wal-";
 const WRITER_KEY: &str = "writer";
 /// Where the store keeps its keyspaces, a folder each.
-const KEYSPACES: &str = "keyspaces";
+pub(super) const KEYSPACES: &str = "keyspaces";
 /// The file of a keyspace that names its version in use.
-const POINTER: &str = "current";
+pub(super) const POINTER: &str = "current";
 
 /// Memtables that wait to be written to files, and files of the first level, at which a write waits. The store waits too,
 /// at a few more, but for ever when the thread that should write them has failed.
@@ -202,8 +202,18 @@ pub(super) fn sync_folders(path: &Path) -> Result<()> {
     sync_folder(path).map_err(at)
 }
 
+/// Gets a closed store ready to be opened: its names are durable, and its journals whole and without what is not needed.
+///
+/// # Errors
+/// `Storage` when it cannot be read or written, or a journal is damaged.
+pub(super) fn prepare(path: &Path) -> Result<()> {
+    // First: what is in a file leaves the journals.
+    sync_folders(path)?;
+    journal::settle(path, &journal::Persisted::look(path)?)
+}
+
 impl Database {
-    /// Opens the store in `path`, which [`create`] has made and whose journals are settled. All segments found become
+    /// Opens the store in `path`, which [`create`] has made and which is prepared. All segments found become
     /// sealed ones, and a fresh one is in use.
     ///
     /// # Errors
@@ -420,6 +430,15 @@ impl Database {
     pub(super) fn settle(&self) {
         let active = self.segments.lock().active.keyspace.clone();
         active.rotate_memtable_and_wait().unwrap();
+    }
+
+    /// Puts the index of ids, and what the log notes, into files.
+    #[cfg(test)]
+    pub(super) fn settle_index(&self) -> Result<()> {
+        for keyspace in [&self.events, &self.meta] {
+            keyspace.rotate_memtable_and_wait().unwrap();
+        }
+        Ok(())
     }
 
     /// Bytes of the index of event ids at rest.

@@ -5,6 +5,8 @@
 //! when a batch's end has arrived and its middle has not, and it silently forgets everything that follows a damaged byte.
 //! Both are decided here: a torn end is cut off, damage in front of a whole batch is an error that names the place.
 //!
+//! And the store takes long over what it then skips: [`thin`] takes that out.
+//!
 //! ```text
 //! batch = start { item | clear } end
 //! start = 1 count(u32) number(u64)
@@ -14,15 +16,21 @@
 //! ```
 //! Numbers are little-endian; the checksum is xxh3 of the items' and clears' bytes.
 
+mod thin;
+
 use super::LAST_SEQ_KEY;
 use crate::error::{Error, Result};
 use crate::wal::Seq;
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+pub(super) use thin::Persisted;
+use thin::Skipped;
 use xxhash_rust::xxh3::Xxh3;
 
 const EXTENSION: &str = "jnl";
+/// Of a journal that is being written anew.
+const FRESH: &str = "new";
 const START: u8 = 1;
 const ITEM: u8 = 2;
 const END: u8 = 3;
@@ -30,6 +38,8 @@ const CLEAR: u8 = 4;
 const TRAILER: &[u8; 4] = b"FJL\x03";
 /// Bytes of a start, behind which an item or a clear must follow.
 const START_BYTES: usize = 13;
+/// Bytes of an item in front of its key.
+const ITEM_BYTES: usize = 21;
 /// A multiple of the pages that kernels write.
 const PAGE_BYTES: u64 = 64 * 1024;
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -42,6 +52,8 @@ struct Content {
     end: u64,
     /// Whether anything but zeros follows: the store makes the file larger than it needs.
     is_torn: bool,
+    /// What of it the store would read and leave.
+    skipped: Skipped,
 }
 
 /// One whole batch.
@@ -50,15 +62,26 @@ struct Batch {
     number: u64,
     /// The last record number given out, which every group of the log writes.
     last_seq: Option<Seq>,
+    /// Whether it clears a keyspace, which the log never asks for.
+    has_clear: bool,
 }
 
-/// Cuts the torn ends off the journals in `folder`.
+/// One item of a batch.
+struct Item<'a> {
+    keyspace: u64,
+    /// The whole of it, as it stands in the journal.
+    bytes: &'a [u8],
+}
+
+/// Cuts the torn ends off the journals in `folder`, and takes out what the store would skip where there is much of it.
 ///
 /// # Errors
 /// `Storage` when a journal cannot be read or cut, or is damaged in front of a whole batch.
-pub(super) fn settle(folder: &Path) -> Result<()> {
+pub(super) fn settle(folder: &Path, persisted: &Persisted) -> Result<()> {
+    forget_fresh(folder)?;
+    let mut is_any_thinned = false;
     for path in journals(folder)? {
-        let content = read(&path, None)?;
+        let content = read(&path, None, persisted)?;
         if content.is_torn {
             tracing::warn!(
                 journal = %path.display(), at = content.end,
@@ -66,6 +89,12 @@ pub(super) fn settle(folder: &Path) -> Result<()> {
             );
             cut(&path, content.end).map_err(|error| cannot("cut", &path, error))?;
         }
+        is_any_thinned |=
+            content.skipped.is_much_of(content.end, persisted) && thin::thin(&path, content.end, persisted);
+    }
+    if is_any_thinned {
+        // The store appends to the new file: were its name lost, what is acknowledged from now on would be as well.
+        sync_folder(folder).map_err(|error| cannot("sync", folder, error))?;
     }
     Ok(())
 }
@@ -76,9 +105,10 @@ pub(super) fn settle(folder: &Path) -> Result<()> {
 /// # Errors
 /// `Storage` when a journal cannot be read or written, or is damaged in front of a whole batch.
 pub(super) fn rewrite(folder: &Path, acknowledged: Option<Seq>) -> Result<()> {
+    forget_fresh(folder)?;
     for path in journals(folder)? {
-        let content = read(&path, acknowledged)?;
-        let fresh = path.with_extension("new");
+        let content = read(&path, acknowledged, &Persisted::default())?;
+        let fresh = path.with_extension(FRESH);
         let replaced = match replace(&path, &fresh, content.end) {
             // There is no room for a copy, and healing must not wait for room that only it can make.
             Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
@@ -101,16 +131,30 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 fn journals(folder: &Path) -> Result<Vec<PathBuf>> {
+    list(folder, EXTENSION)
+}
+
+fn list(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let at = |error| cannot("list", folder, error);
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(at)? {
         let path = entry.map_err(at)?.path();
-        if path.extension().is_some_and(|extension| extension == EXTENSION) {
+        if path.extension().is_some_and(|found| found == extension) {
             found.push(path);
         }
     }
     found.sort();
     Ok(found)
+}
+
+/// Deletes what a process that was killed meanwhile left of journals written anew. It may hold what is erased later.
+fn forget_fresh(folder: &Path) -> Result<()> {
+    for path in list(folder, FRESH)? {
+        if let Err(error) = std::fs::remove_file(&path) {
+            tracing::warn!(file = %path.display(), %error, "a copy that nobody needs could not be deleted");
+        }
+    }
+    Ok(())
 }
 
 /// Bytes of the journals in `folder` that were written: the store makes each of them larger than it needs at first.
@@ -180,31 +224,41 @@ fn replace(path: &Path, fresh: &Path, end: u64) -> io::Result<()> {
 }
 
 /// Reads a journal up to the first batch that is not whole, or that holds records beyond `acknowledged`.
-fn read(path: &Path, acknowledged: Option<Seq>) -> Result<Content> {
+fn read(path: &Path, acknowledged: Option<Seq>, persisted: &Persisted) -> Result<Content> {
     let at = |error| cannot("read", path, error);
     let mut file = File::open(path).map_err(at)?;
     let length = file.metadata().map_err(at)?.len();
     let mut reader = BufReader::with_capacity(BUFFER_BYTES, &file);
     let (mut end, mut number) = (0, 0);
     let mut is_acknowledged = true;
-    while let Some(batch) = next(&mut reader, length - end).map_err(at)? {
+    let mut skipped = Skipped::default();
+    while let Some(batch) = next(&mut reader, length - end, |number, item| {
+        skipped.look(persisted, number, &item)
+    })
+    .map_err(at)?
+    {
         let is_beyond = acknowledged.is_some_and(|last| batch.last_seq.is_some_and(|seq| seq > last));
         if is_beyond {
             is_acknowledged = false;
             break;
+        }
+        if batch.has_clear {
+            skipped.forbid();
         }
         end += batch.bytes;
         number = batch.number;
     }
     drop(reader);
     if !is_acknowledged {
-        return Ok(Content { end, is_torn: true });
+        let is_torn = true;
+        return Ok(Content { end, is_torn, skipped });
     }
     let rest = rest(&mut file, end).map_err(at)?;
     match find(&rest, number) {
         None => Ok(Content {
             end,
             is_torn: !rest.is_empty(),
+            skipped,
         }),
         Some(later) => Err(Error::storage(format!(
             "{} is damaged at byte {end}: whole groups follow at byte {}, so this is no crash but a failing disk or a \
@@ -248,13 +302,14 @@ fn find(bytes: &[u8], number: u64) -> Option<usize> {
         let candidate = bytes.get(*at..).unwrap_or_default();
         let is_start = candidate.first() == Some(&START);
         let is_followed = matches!(candidate.get(START_BYTES), Some(&(ITEM | CLEAR)));
-        let whole = || next(&mut &*candidate, candidate.len() as u64).ok().flatten();
+        let whole = || next(&mut &*candidate, candidate.len() as u64, |_, _| {}).ok().flatten();
         is_start && is_followed && whole().is_some_and(|batch| batch.number > number)
     })
 }
 
-/// The batch that begins here, unless it is not whole. `left` are the bytes to the end.
-fn next(input: &mut impl Read, left: u64) -> io::Result<Option<Batch>> {
+/// The batch that begins here, unless it is not whole. `left` are the bytes to the end. `each` is shown the batch's number and
+/// its items as they are read: before it is known whether the batch is whole.
+fn next(input: &mut impl Read, left: u64, each: impl FnMut(u64, Item<'_>)) -> io::Result<Option<Batch>> {
     let mut input = Input {
         from: input,
         left,
@@ -262,7 +317,7 @@ fn next(input: &mut impl Read, left: u64) -> io::Result<Option<Batch>> {
         hasher: Xxh3::new(),
         buffer: Vec::new(),
     };
-    match input.batch() {
+    match input.batch(each) {
         Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) => Ok(None),
         batch => batch.map(Some),
     }
@@ -273,11 +328,12 @@ struct Input<'a, R> {
     left: u64,
     read: u64,
     hasher: Xxh3,
+    /// The item that was read last.
     buffer: Vec<u8>,
 }
 
 impl<R: Read> Input<'_, R> {
-    fn batch(&mut self) -> io::Result<Batch> {
+    fn batch(&mut self, mut each: impl FnMut(u64, Item<'_>)) -> io::Result<Batch> {
         let no_batch = || io::Error::from(ErrorKind::InvalidData);
         if self.array()? != [START] {
             return Err(no_batch());
@@ -286,10 +342,19 @@ impl<R: Read> Input<'_, R> {
         let number = u64::from_le_bytes(self.array()?);
         self.hasher.reset();
         let mut last_seq = None;
+        let mut has_clear = false;
         for _ in 0..count {
             match self.array()? {
-                [ITEM] => last_seq = self.item()?.or(last_seq),
-                [CLEAR] => drop(self.array::<8>()?),
+                [ITEM] => {
+                    let (keyspace, seq) = self.item()?;
+                    let bytes = &self.buffer;
+                    each(number, Item { keyspace, bytes });
+                    last_seq = seq.or(last_seq);
+                }
+                [CLEAR] => {
+                    self.array::<8>()?;
+                    has_clear = true;
+                }
                 _ => return Err(no_batch()),
             }
         }
@@ -302,20 +367,45 @@ impl<R: Read> Input<'_, R> {
             bytes: self.read,
             number,
             last_seq,
+            has_clear,
         })
     }
 
-    /// The value of the last record number when the item is that.
-    fn item(&mut self) -> io::Result<Option<Seq>> {
-        // Kind, compression, keyspace and the length before compression come first, and are of no interest here.
-        let [_, _, _, _, _, _, _, _, _, _, key0, key1, _, _, _, _, stored @ ..] = self.array::<20>()?;
+    /// The keyspace of an item, and its value when it is the last record number. The item is in the buffer then.
+    fn item(&mut self) -> io::Result<(u64, Option<Seq>)> {
+        let header = self.array::<{ ITEM_BYTES - 1 }>()?;
+        // Kind, compression and the length before compression are of no interest here.
+        let [
+            _,
+            _,
+            k0,
+            k1,
+            k2,
+            k3,
+            k4,
+            k5,
+            k6,
+            k7,
+            key0,
+            key1,
+            _,
+            _,
+            _,
+            _,
+            stored @ ..,
+        ] = header;
+        let keyspace = u64::from_le_bytes([k0, k1, k2, k3, k4, k5, k6, k7]);
         let key_length = usize::from(u16::from_le_bytes([key0, key1]));
         let stored_length = u64::from(u32::from_le_bytes(stored));
+        self.buffer.clear();
+        self.buffer.push(ITEM);
+        self.buffer.extend(header);
         self.bytes(key_length as u64 + stored_length)?;
-        let (key, value) = self.buffer.split_at_checked(key_length).unwrap_or_default();
+        let content = self.buffer.get(ITEM_BYTES..).unwrap_or_default();
+        let (key, value) = content.split_at_checked(key_length).unwrap_or_default();
         let is_last_seq = key == LAST_SEQ_KEY.as_bytes();
         let seq = <[u8; 8]>::try_from(value).ok().map(Seq::from_be_bytes);
-        Ok(seq.filter(|_| is_last_seq))
+        Ok((keyspace, seq.filter(|_| is_last_seq)))
     }
 
     fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
@@ -326,17 +416,19 @@ impl<R: Read> Input<'_, R> {
         Ok(bytes)
     }
 
-    /// The next bytes, into the buffer.
+    /// The next bytes, behind what is in the buffer.
     fn bytes(&mut self, length: u64) -> io::Result<()> {
         // A damaged length must not ask for more memory than the file has bytes.
         if length > self.left.saturating_sub(self.read) {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         let length = usize::try_from(length).map_err(|_| ErrorKind::InvalidData)?;
-        self.buffer.resize(length, 0);
-        self.from.read_exact(&mut self.buffer)?;
+        let start = self.buffer.len();
+        self.buffer.resize(start + length, 0);
+        let fresh = self.buffer.get_mut(start..).unwrap_or_default();
+        self.from.read_exact(fresh)?;
         self.read += length as u64;
-        self.hasher.update(&self.buffer);
+        self.hasher.update(fresh);
         Ok(())
     }
 }

@@ -237,9 +237,15 @@ fn opened_anew_when(worn_at: WornAt) {
     assert_eq!(names(&open(folder.path())), named(&[(59, "e58"), (60, "e59")]));
 }
 
+/// 8 MiB that do not compress, so that they take the room they are meant to.
+fn noise() -> Vec<u8> {
+    let mut noise = vec![0; 8 * 1024 * 1024];
+    blake3::Hasher::new().finalize_xof().fill(&mut noise);
+    noise
+}
+
 #[test]
 fn a_worn_log_is_opened_anew_when_there_is_little_to_read() {
-    const NOISE_BYTES: usize = 8 * 1024 * 1024;
     let folder = tempfile::tempdir().unwrap();
     let mut wal = open(folder.path());
     wal.worn_at = WornAt {
@@ -248,9 +254,7 @@ fn a_worn_log_is_opened_anew_when_there_is_little_to_read() {
     };
     let opened = |wal: &LocalWal| wal.with_database("looking", |database| Ok(database.opened)).unwrap();
     let first = opened(&wal);
-    // It does not compress, so that it takes the room it is meant to.
-    let mut noise = vec![0; NOISE_BYTES];
-    blake3::Hasher::new().finalize_xof().fill(&mut noise);
+    let noise = noise();
     let mut last = 0;
     for n in 0..12_u64 {
         last = wal.write(vec![noise.clone()], &[key(&format!("e{n}"))]).unwrap();
@@ -317,4 +321,144 @@ fn dropped_segments_leave_few_files_open() {
     }
     let open = open_below(folder.path());
     assert!(open < limits::WAL_OPEN_FILES_MAX + 20, "{open} files");
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let copy = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy_folder(&path, &copy),
+            false => drop(std::fs::copy(&path, &copy).unwrap()),
+        }
+    }
+}
+
+const THINNED_IDS: u64 = 120;
+
+/// Everything a store can be asked for.
+#[derive(Debug, PartialEq)]
+struct Content {
+    last_seq: Seq,
+    records: Vec<(Seq, Vec<u8>)>,
+    hours: Vec<Option<Vec<u8>>>,
+}
+
+fn content(store: &Path) -> Content {
+    let clock: Arc<dyn Clock> = FixedClock::new(1_700_000_000 * SECOND_MICROS);
+    let database = Database::open(store, &clock).unwrap();
+    let mut records = Vec::new();
+    database
+        .replay(&mut |seq, record| {
+            records.push((seq, record.to_vec()));
+            Ok(())
+        })
+        .unwrap();
+    let hour = |n| database.hour(&key(&format!("e{n}"))).unwrap();
+    Content {
+        last_seq: database.last_seq().unwrap(),
+        records,
+        hours: (0..THINNED_IDS).map(|n| hour(n).map(|hour| hour.to_vec())).collect(),
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(24))]
+
+    /// The store itself is the oracle: with its journals thinned it holds what it holds with the whole of them.
+    #[test]
+    fn a_store_with_thinned_journals_is_the_same(steps in proptest::collection::vec((0_u8..8, 1_u64..6), 1..40)) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut wal = open(folder.path());
+        let (mut next, mut last) = (0, 0);
+        for (step, size) in steps {
+            match step {
+                // Ids come again, so that a later entry stands over an earlier one.
+                0..3 => {
+                    let names: Vec<_> = (next..next + size).map(|n| format!("e{}", n % THINNED_IDS)).collect();
+                    next += size * 2 - 1;
+                    let records: Vec<_> = names.iter().map(|name| a_record(name)).collect();
+                    let keys: Vec<_> = names.iter().map(|name| key(name)).collect();
+                    last = wal.write(records, &keys).unwrap() + size - 1;
+                }
+                3 => wal.rotate(0).unwrap(),
+                4 => wal.trim(last.saturating_sub(size * 2)).unwrap(),
+                5 => wal.with_database("settling", |database| { database.settle(); Ok(()) }).unwrap(),
+                6 => wal.with_database("settling", |database| database.settle_index()).unwrap(),
+                _ => {
+                    drop(wal);
+                    wal = open(folder.path());
+                }
+            }
+        }
+        drop(wal);
+        let store = folder.path().join(STORE);
+        let whole = tempfile::tempdir().unwrap();
+        copy_folder(&store, &whole.path().join("whole"));
+        let mut thinned = 0;
+        for _ in 0..2 {
+            journal::settle(&store, &journal::Persisted::look(&store).unwrap().eager()).unwrap();
+            thinned = journal::written_bytes(&store).unwrap();
+        }
+        proptest::prop_assert!(thinned <= journal::written_bytes(&whole.path().join("whole")).unwrap());
+        proptest::prop_assert_eq!(content(&store), content(&whole.path().join("whole")));
+        // And it goes on.
+        let wal = open(folder.path());
+        let seq = write(&wal, "one more").unwrap();
+        proptest::prop_assert_eq!(seq, last + 1);
+        drop(wal);
+        let names = names(&open(folder.path()));
+        proptest::prop_assert_eq!(names.last(), Some(&(last + 1, "one more".to_owned())));
+    }
+}
+
+/// Kills leave a journal that goes on from life to life; a start must not read the whole of it again each time.
+#[test]
+fn ids_that_are_in_files_leave_the_journal_at_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let wal = open(folder.path());
+    for n in 0..20_u64 {
+        let keys: Vec<_> = (0..1_000).map(|id| key(&format!("e{n}-{id}"))).collect();
+        wal.write(vec![a_record(&format!("e{n}"))], &keys).unwrap();
+    }
+    wal.with_database("settling", |database| database.settle_index())
+        .unwrap();
+    drop(wal);
+    let journal = || std::fs::metadata(journal_path(folder.path())).unwrap().len();
+    let before = journal();
+    let wal = open(folder.path());
+    assert_eq!(names(&wal).len(), 20);
+    assert!(wal.contains(&key("e7-700")).unwrap());
+    assert!(journal() * 20 < before, "{} of {before} bytes", journal());
+}
+
+/// The store begins another journal after 64 MB, and deletes the first one only when it next writes something to a file.
+#[test]
+fn full_journals_of_dropped_records_are_not_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let wal = open(folder.path());
+    let noise = noise();
+    for n in 0..10_u64 {
+        let seq = wal.write(vec![noise.clone()], &[key(&format!("e{n}"))]).unwrap();
+        wal.rotate(0).unwrap();
+        if n == 8 {
+            wal.with_database("settling", |database| database.settle_index())
+                .unwrap();
+        }
+        wal.trim(seq + 1).unwrap();
+    }
+    assert_eq!(write(&wal, "kept").unwrap(), 11);
+    drop(wal);
+    let store = folder.path().join(STORE);
+    let wal = open(folder.path());
+    let bytes = journal::written_bytes(&store).unwrap();
+    assert!(bytes < 1024 * 1024, "{bytes} bytes");
+    assert_eq!(names(&wal), named(&[(11, "kept")]));
+    assert!((0..10).all(|n| wal.contains(&key(&format!("e{n}"))).unwrap()));
+    assert_eq!(write(&wal, "another").unwrap(), 12);
+    drop(wal);
+    let wal = open(folder.path());
+    assert_eq!(names(&wal), named(&[(11, "kept"), (12, "another")]));
+    assert!((0..10).all(|n| wal.contains(&key(&format!("e{n}"))).unwrap()));
 }

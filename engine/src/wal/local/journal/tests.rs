@@ -2,10 +2,16 @@ use super::*;
 
 /// A batch as the store writes it: items of a key and a value, uncompressed.
 fn batch(number: u64, items: &[(&[u8], &[u8])]) -> Vec<u8> {
+    let items: Vec<_> = items.iter().map(|(key, value)| (7, *key, *value)).collect();
+    batch_of(number, &items)
+}
+
+/// The same of items with their keyspace.
+fn batch_of(number: u64, items: &[(u64, &[u8], &[u8])]) -> Vec<u8> {
     let mut body = Vec::new();
-    for (key, value) in items {
+    for (keyspace, key, value) in items {
         body.extend([ITEM, 0, 0]);
-        body.extend(7u64.to_le_bytes());
+        body.extend(keyspace.to_le_bytes());
         body.extend((key.len() as u16).to_le_bytes());
         body.extend((value.len() as u32).to_le_bytes());
         body.extend((value.len() as u32).to_le_bytes());
@@ -49,7 +55,7 @@ impl Journal {
 
     fn settled(content: &[u8]) -> Vec<u8> {
         let journal = Self::new(content);
-        settle(journal.folder.path()).unwrap();
+        settle(journal.folder.path(), &Persisted::default()).unwrap();
         journal.content()
     }
 }
@@ -95,7 +101,7 @@ fn a_damaged_byte_before_a_whole_group_is_an_error_that_names_the_place() {
         let mut content = [&first[..], &second].concat();
         content[at] ^= 0x10;
         let journal = Journal::new(&content);
-        let error = settle(journal.folder.path()).unwrap_err();
+        let error = settle(journal.folder.path(), &Persisted::default()).unwrap_err();
         let text = error.message();
         assert!(
             text.contains("3.jnl is damaged at byte 0"),
@@ -149,4 +155,86 @@ fn a_journal_cut_where_it_is_keeps_every_byte_before() {
         cut_in_place(&journal.folder.path().join("3.jnl"), end as u64).unwrap();
         assert_eq!(journal.content(), content[..end]);
     }
+}
+
+#[test]
+fn what_the_store_would_skip_is_taken_out() {
+    const RECORD: &[u8] = &[9; 3_000];
+    // Keyspace 2 has numbers up to 20 in its files, 5 has no file, and 4 is gone.
+    let persisted = || Persisted::new(&[(0, None), (2, Some(20)), (5, None)]).eager();
+    let content = [
+        batch_of(19, &[(4, b"k", RECORD), (2, b"id", b"hour")]),
+        batch_of(20, &[(4, b"l", RECORD), (2, b"id2", b"hour"), (5, b"m", b"record")]),
+        batch_of(21, &[(4, b"n", RECORD), (2, b"id3", b"hour")]),
+        batch_of(22, &[(4, b"o", RECORD)]),
+        batch_of(23, &[(5, b"p", b"record")]),
+    ]
+    .concat();
+    let expected = [
+        batch_of(20, &[(5, b"m", b"record")]),
+        batch_of(21, &[(2, b"id3", b"hour")]),
+        batch_of(23, &[(5, b"p", b"record")]),
+    ]
+    .concat();
+    let torn = batch_of(24, &[(4, b"q", RECORD), (5, b"q", b"record")]);
+    for end in [&[][..], &[0; 70_000], &torn[..torn.len() - 1]] {
+        let journal = Journal::new(&[&content[..], end].concat());
+        // A process was killed at this work, on this journal and on one that is gone.
+        for left in ["3.new", "2.new"] {
+            std::fs::write(journal.folder.path().join(left), &content[..5_000]).unwrap();
+        }
+        settle(journal.folder.path(), &persisted()).unwrap();
+        assert_eq!(journal.content(), expected);
+        let files = std::fs::read_dir(journal.folder.path()).unwrap().count();
+        assert_eq!(files, 1, "no copy is left");
+        // Again, there is nothing to take out.
+        settle(journal.folder.path(), &persisted()).unwrap();
+        assert_eq!(journal.content(), expected);
+    }
+
+    let little = Journal::new(&content);
+    settle(little.folder.path(), &Persisted::new(&[(2, Some(20)), (5, None)])).unwrap();
+    assert_eq!(little.content(), content, "so little is left alone");
+    let unknown = Journal::new(&content);
+    settle(unknown.folder.path(), &Persisted::default().eager()).unwrap();
+    assert_eq!(unknown.content(), content, "nothing is known of its keyspaces");
+}
+
+#[test]
+fn where_it_does_not_pay_or_cannot_be_done_a_journal_stays() {
+    let persisted = || Persisted::new(&[(5, None)]).eager();
+    let skipped = batch_of(1, &[(4, b"k", &[9; 3_000])]);
+    let long = batch_of(2, &[(5, b"k", &[9; 5_000])]);
+    let content = [&skipped[..], &long].concat();
+    let journal = Journal::new(&content);
+    settle(journal.folder.path(), &persisted()).unwrap();
+    assert_eq!(
+        journal.content(),
+        content,
+        "more would be written than it takes to skip the rest"
+    );
+
+    // Nothing is known of what a clear means for the others.
+    let mut body = vec![CLEAR];
+    body.extend(4u64.to_le_bytes());
+    let mut clear = vec![START];
+    clear.extend(1u32.to_le_bytes());
+    clear.extend(2u64.to_le_bytes());
+    clear.extend(&body);
+    clear.push(END);
+    clear.extend(xxhash_rust::xxh3::xxh3_64(&body).to_le_bytes());
+    clear.extend(TRAILER);
+    let content = [&skipped[..], &clear].concat();
+    let journal = Journal::new(&content);
+    settle(journal.folder.path(), &persisted()).unwrap();
+    assert_eq!(journal.content(), content);
+
+    // A folder has the name of the copy.
+    let journal = Journal::new(&skipped);
+    std::fs::create_dir(journal.folder.path().join("3.new")).unwrap();
+    settle(journal.folder.path(), &persisted()).unwrap();
+    assert_eq!(journal.content(), skipped);
+    std::fs::remove_dir(journal.folder.path().join("3.new")).unwrap();
+    settle(journal.folder.path(), &persisted()).unwrap();
+    assert!(journal.content().is_empty());
 }

@@ -462,3 +462,20 @@ fn full_journals_of_dropped_records_are_not_read_again() {
     assert_eq!(names(&wal), named(&[(11, "kept"), (12, "another")]));
     assert!((0..10).all(|n| wal.contains(&key(&format!("e{n}"))).unwrap()));
 }
+
+/// What a power cut leaves of a keyspace that was being dropped: the store has forgotten it, and of its files any may be gone.
+#[test]
+fn what_is_left_of_a_dropped_segment_does_not_stop_a_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let wal = open(folder.path());
+    write(&wal, "a").unwrap();
+    drop(wal);
+    let keyspaces = folder.path().join(STORE).join(database::KEYSPACES);
+    for (left, content) in [("77", vec![1; 25]), ("78", Vec::new())] {
+        std::fs::create_dir_all(keyspaces.join(left)).unwrap();
+        std::fs::write(keyspaces.join(left).join(database::POINTER), content).unwrap();
+    }
+    let wal = open(folder.path());
+    assert_eq!(names(&wal), named(&[(1, "a")]));
+    assert!(!keyspaces.join("77").exists() && !keyspaces.join("78").exists());
+}

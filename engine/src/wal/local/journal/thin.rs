@@ -9,14 +9,16 @@
 
 use super::super::database::{KEYSPACES, POINTER};
 use super::{BUFFER_BYTES, END, FRESH, Item, START, TRAILER, cannot, next};
-use crate::error::{Error, Result};
-use lsm_tree::{AbstractTree, SequenceNumberCounter};
+use crate::error::Result;
+use lsm_tree::{AbstractTree, AnyTree, SeqNo, SequenceNumberCounter};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::Path;
 use xxhash_rust::xxh3::xxh3_64;
 
+/// The keyspace in which the store keeps the names of the others.
+const OWN: &str = "0";
 /// To write so many bytes takes as long as the store takes to skip an item: 2 µs.
 const ITEM_WEIGHT: u64 = 512;
 /// To write one byte takes as long as the store takes to read so many that it skips, beside what each item takes.
@@ -36,11 +38,14 @@ impl Persisted {
     /// Looks into the files of the store in `folder`, which must be closed. Deletes what an interrupted change of a
     /// keyspace left, as the store does when it opens it, so the names in its folders must be durable before.
     ///
+    /// Of what cannot be read nothing is known, and its items stay: the store says what is wrong with it.
+    ///
     /// # Errors
-    /// `Storage` when they cannot be read.
+    /// `Storage` when the folders cannot be listed.
     pub(in super::super) fn look(folder: &Path) -> Result<Self> {
         let path = folder.join(KEYSPACES);
         let at = |error| cannot("list", &path, error);
+        let names = tree(&path.join(OWN));
         let mut keyspaces = HashMap::new();
         for entry in std::fs::read_dir(&path).map_err(at)? {
             let keyspace = entry.map_err(at)?.path();
@@ -48,14 +53,10 @@ impl Persisted {
             let Some(number) = name.and_then(|name| name.parse().ok()) else {
                 continue;
             };
-            let is_whole = keyspace.join(POINTER).try_exists().map_err(at)?;
-            // The first is the store's own and has nothing in the journals.
-            let persisted = if is_whole && number != 0 {
-                highest(&keyspace)?
-            } else {
-                None
-            };
-            keyspaces.insert(number, persisted);
+            // A keyspace without a name was being dropped, and of its files any may be gone.
+            let is_named = names.as_ref().is_some_and(|names| has_name(names, number));
+            let opened = if is_named { tree(&keyspace) } else { None };
+            keyspaces.insert(number, opened.and_then(|tree| tree.get_highest_persisted_seqno()));
         }
         Ok(Self {
             keyspaces: Some(keyspaces),
@@ -89,18 +90,23 @@ impl Persisted {
     }
 }
 
-/// The highest batch number in the files of a keyspace.
-fn highest(keyspace: &Path) -> Result<Option<u64>> {
+/// The tree of a keyspace, unless it cannot be read.
+fn tree(keyspace: &Path) -> Option<AnyTree> {
+    // One that is not there would be made.
+    if !matches!(keyspace.join(POINTER).try_exists(), Ok(true)) {
+        return None;
+    }
     let counter = SequenceNumberCounter::default;
-    let tree = lsm_tree::Config::new(keyspace, counter(), counter()).open();
-    let tree = tree.map_err(|error| {
-        Error::storage(format!(
-            "{} cannot be read: {error}; bring the folder of the write-ahead log back from a backup",
-            keyspace.display()
-        ))
-        .with_source(error)
-    })?;
-    Ok(tree.get_highest_persisted_seqno())
+    let opened = lsm_tree::Config::new(keyspace, counter(), counter()).open();
+    let told = |error: &lsm_tree::Error| tracing::debug!(keyspace = %keyspace.display(), %error, "cannot be read");
+    opened.inspect_err(told).ok()
+}
+
+/// Whether the store knows a keyspace by name (fjall 3.1, `meta_keyspace.rs`).
+fn has_name(names: &AnyTree, keyspace: u64) -> bool {
+    let mut key = vec![b'n'];
+    key.extend(keyspace.to_be_bytes());
+    matches!(names.get(key, SeqNo::MAX), Ok(Some(_)))
 }
 
 /// How much of a journal the store would skip.

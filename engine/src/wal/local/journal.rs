@@ -108,8 +108,11 @@ pub(super) fn rewrite(folder: &Path, acknowledged: Option<Seq>) -> Result<()> {
     forget_fresh(folder)?;
     for path in journals(folder)? {
         let content = read(&path, acknowledged, &Persisted::default())?;
-        let fresh = path.with_extension(FRESH);
-        let replaced = match replace(&path, &fresh, content.end) {
+        let copy_whole = |copy: &mut File| match io::copy(&mut File::open(&path)?.take(content.end), copy)? {
+            copied if copied == content.end => Ok(()),
+            _ => Err(ErrorKind::UnexpectedEof.into()),
+        };
+        let replaced = match replace(&path, copy_whole) {
             // There is no room for a copy, and healing must not wait for room that only it can make.
             Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
                 cut_in_place(&path, content.end)
@@ -130,7 +133,11 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-fn journals(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The journals in `folder`, oldest first.
+///
+/// # Errors
+/// `Storage` when the folder cannot be listed.
+pub(super) fn journals(folder: &Path) -> Result<Vec<PathBuf>> {
     list(folder, EXTENSION)
 }
 
@@ -205,20 +212,18 @@ fn cut_in_place(path: &Path, end: u64) -> io::Result<()> {
     file.sync_all()
 }
 
-fn replace(path: &Path, fresh: &Path, end: u64) -> io::Result<()> {
+/// Puts what `write` writes into the place of a journal; whoever calls makes its name durable.
+fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let fresh = path.with_extension(FRESH);
     let written = (|| {
-        let mut copy = File::create(fresh)?;
-        let copied = io::copy(&mut File::open(path)?.take(end), &mut copy)?;
-        if copied != end {
-            return Err(ErrorKind::UnexpectedEof.into());
-        }
-        copy.flush()?;
+        let mut copy = File::create(&fresh)?;
+        write(&mut copy)?;
         copy.sync_all()?;
-        std::fs::rename(fresh, path)
+        std::fs::rename(&fresh, path)
     })();
     if written.is_err() {
         // It may have taken the disk's last bytes.
-        let _ = std::fs::remove_file(fresh);
+        let _ = std::fs::remove_file(&fresh);
     }
     written
 }

@@ -5,6 +5,7 @@
 //! the store begin another, and every keyspace is written to its files.
 
 use super::database::{failed, segment_options};
+use super::{STORE, journal};
 use crate::error::{Error, Result};
 use fjall::{Database, Keyspace, PersistMode};
 use std::collections::HashSet;
@@ -115,14 +116,5 @@ fn until(limit: Duration, condition: impl Fn() -> Result<bool>) -> Result<bool> 
 }
 
 fn journals(folder: &Path) -> Result<HashSet<PathBuf>> {
-    let path = folder.join("wal");
-    let at = |error: std::io::Error| Error::storage(format!("{}: {error}", path.display())).with_source(error);
-    let mut found = HashSet::new();
-    for entry in std::fs::read_dir(&path).map_err(at)? {
-        let file = entry.map_err(at)?.path();
-        if file.extension().is_some_and(|extension| extension == "jnl") {
-            found.insert(file);
-        }
-    }
-    Ok(found)
+    Ok(journal::journals(&folder.join(STORE))?.into_iter().collect())
 }

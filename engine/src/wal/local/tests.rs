@@ -27,6 +27,15 @@ fn write(wal: &LocalWal, name: &str) -> Result<Seq> {
     wal.write(vec![a_record(name)], &[key(name)])
 }
 
+/// Puts something that is in memory into files.
+fn settle(wal: &LocalWal, what: fn(&Database)) {
+    let settle = |database: &Database| {
+        what(database);
+        Ok(())
+    };
+    wal.with_database("settling", settle).unwrap();
+}
+
 fn names(wal: &LocalWal) -> Vec<(Seq, String)> {
     let mut all = Vec::new();
     wal.replay(&mut |seq, record| {
@@ -310,11 +319,7 @@ fn dropped_segments_leave_few_files_open() {
     let wal = open(folder.path());
     for n in 0..2 * limits::WAL_OPEN_FILES_MAX {
         let seq = write(&wal, &format!("e{n}")).unwrap();
-        wal.with_database("settling", |database| {
-            database.settle();
-            Ok(())
-        })
-        .unwrap();
+        settle(&wal, Database::settle);
         wal.rotate(0).unwrap();
         assert_eq!(names(&wal).len(), 1);
         wal.trim(seq + 1).unwrap();
@@ -384,8 +389,8 @@ proptest::proptest! {
                 }
                 3 => wal.rotate(0).unwrap(),
                 4 => wal.trim(last.saturating_sub(size * 2)).unwrap(),
-                5 => wal.with_database("settling", |database| { database.settle(); Ok(()) }).unwrap(),
-                6 => wal.with_database("settling", |database| database.settle_index()).unwrap(),
+                5 => settle(&wal, Database::settle),
+                6 => settle(&wal, Database::settle_index),
                 _ => {
                     drop(wal);
                     wal = open(folder.path());
@@ -422,8 +427,7 @@ fn ids_that_are_in_files_leave_the_journal_at_the_next_start() {
         let keys: Vec<_> = (0..1_000).map(|id| key(&format!("e{n}-{id}"))).collect();
         wal.write(vec![a_record(&format!("e{n}"))], &keys).unwrap();
     }
-    wal.with_database("settling", |database| database.settle_index())
-        .unwrap();
+    settle(&wal, Database::settle_index);
     drop(wal);
     let journal = || std::fs::metadata(journal_path(folder.path())).unwrap().len();
     let before = journal();
@@ -443,8 +447,7 @@ fn full_journals_of_dropped_records_are_not_read_again() {
         let seq = wal.write(vec![noise.clone()], &[key(&format!("e{n}"))]).unwrap();
         wal.rotate(0).unwrap();
         if n == 8 {
-            wal.with_database("settling", |database| database.settle_index())
-                .unwrap();
+            settle(&wal, Database::settle_index);
         }
         wal.trim(seq + 1).unwrap();
     }

@@ -8,7 +8,7 @@
 //! its keyspace has its number or a later one.
 
 use super::super::database::{KEYSPACES, POINTER};
-use super::{BUFFER_BYTES, END, FRESH, Item, START, TRAILER, cannot, next};
+use super::{BUFFER_BYTES, END, Item, START, TRAILER, cannot, next, replace};
 use crate::error::Result;
 use lsm_tree::{AbstractTree, AnyTree, SeqNo, SequenceNumberCounter};
 use std::collections::HashMap;
@@ -64,11 +64,12 @@ impl Persisted {
         })
     }
 
-    fn is_skipped(&self, number: u64, keyspace: u64) -> bool {
+    /// Whether the store skips an item of batch `number`.
+    fn is_skipped(&self, number: u64, item: &Item<'_>) -> bool {
         let Some(keyspaces) = &self.keyspaces else {
             return false;
         };
-        match keyspaces.get(&keyspace) {
+        match keyspaces.get(&item.keyspace) {
             None => true,
             Some(persisted) => persisted.is_some_and(|persisted| number <= persisted),
         }
@@ -119,7 +120,7 @@ pub(super) struct Skipped {
 
 impl Skipped {
     pub(super) fn look(&mut self, persisted: &Persisted, number: u64, item: &Item<'_>) {
-        if persisted.is_skipped(number, item.keyspace) {
+        if persisted.is_skipped(number, item) {
             self.items += 1;
             self.bytes += item.bytes.len() as u64;
         }
@@ -142,28 +143,26 @@ impl Skipped {
 /// caller makes its name durable. Everything would work without, so a failure leaves the old one and is no error: a disk
 /// that is full or fails shows itself soon enough, to those who know what to do.
 pub(super) fn thin(path: &Path, end: u64, persisted: &Persisted) -> bool {
-    let fresh = path.with_extension(FRESH);
-    let written = write(path, &fresh, end, persisted).and_then(|()| std::fs::rename(&fresh, path));
-    if let Err(error) = &written {
+    let replaced = replace(path, |fresh| write(path, fresh, end, persisted));
+    if let Err(error) = &replaced {
         tracing::warn!(
             journal = %path.display(), %error,
             "what is not needed any more could not be taken out of the write-ahead log; opening it takes longer"
         );
-        let _ = std::fs::remove_file(&fresh);
     }
-    written.is_ok()
+    replaced.is_ok()
 }
 
-fn write(path: &Path, fresh: &Path, end: u64, persisted: &Persisted) -> io::Result<()> {
+fn write(path: &Path, fresh: &mut File, end: u64, persisted: &Persisted) -> io::Result<()> {
     let mut reader = BufReader::with_capacity(BUFFER_BYTES, File::open(path)?.take(end));
-    let mut writer = BufWriter::with_capacity(BUFFER_BYTES, File::create(fresh)?);
+    let mut writer = BufWriter::with_capacity(BUFFER_BYTES, fresh);
     let mut left = end;
     let mut body = Vec::new();
     while left > 0 {
         let mut count = 0_u32;
         body.clear();
         let batch = next(&mut reader, left, |number, item| {
-            if !persisted.is_skipped(number, item.keyspace) {
+            if !persisted.is_skipped(number, &item) {
                 count += 1;
                 body.extend(item.bytes);
             }
@@ -181,6 +180,5 @@ fn write(path: &Path, fresh: &Path, end: u64, persisted: &Persisted) -> io::Resu
             writer.write_all(TRAILER)?;
         }
     }
-    let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()
+    writer.flush()
 }
